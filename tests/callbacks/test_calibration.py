@@ -4,6 +4,7 @@ import doctest
 
 import numpy as np
 import pytest
+import sklearn
 from scipy import optimize, special
 from sklearn import calibration as sklearn_calibration
 from sklearn import metrics as sklearn_metrics
@@ -194,6 +195,8 @@ def test_temperature_minimises_likelihood_found_independently(seed):
 
 
 def test_temperature_equals_scikit_learn():
+    if tuple(int(part) for part in sklearn.__version__.split(".")[:2]) < (1, 8):
+        pytest.skip("scikit-learn before 1.8 has no temperature scaling")
     frozen = pytest.importorskip("sklearn.frozen")
     from sklearn.base import BaseEstimator, ClassifierMixin
 
@@ -205,14 +208,13 @@ def test_temperature_equals_scikit_learn():
         def decision_function(self, inputs):
             return inputs
 
+        def predict(self, inputs):
+            return inputs.argmax(axis=1)
+
     logits, labels = random_logits()
     estimator = frozen.FrozenEstimator(Logits().fit(logits, labels))
-    try:
-        reference = sklearn_calibration.CalibratedClassifierCV(estimator, method="temperature").fit(
-            logits, labels
-        )
-    except ValueError:
-        pytest.skip("scikit-learn before 1.8 has no temperature scaling")
+    reference = sklearn_calibration.CalibratedClassifierCV(estimator, method="temperature")
+    reference.fit(logits, labels)
     beta = reference.calibrated_classifiers_[0].calibrators[0].beta_
     fit = calibration.fit_temperature(logits, labels)
     assert fit.temperature == pytest.approx(1 / beta, rel=1e-6)
