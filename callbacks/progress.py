@@ -90,6 +90,10 @@ class Progress(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         """Close the bar."""
+        self.close()
+
+    def close(self):
+        """Take the bar off the screen; for a run that ends in an error, too."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None

@@ -1,0 +1,342 @@
+"""The one training path: a recipe and images in, a judged and calibrated classifier out."""
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from recipes._quiet import filtered_stderr, import_tensorflow
+from recipes.config import Recipe
+from recipes.errors import ConfigError, RecipesError, RunError
+from recipes.run import Run, check_output, new_environment
+
+if TYPE_CHECKING:
+    import keras
+
+    from recipes.data import ImageData
+
+
+def train(
+    recipe: "Recipe | str",
+    data: "ImageData | str",
+    out: str | os.PathLike,
+    *,
+    resume: bool = False,
+    callbacks: Sequence["keras.callbacks.Callback"] = (),
+    say: Callable[[str], None] | None = None,
+    progress: bool = True,
+) -> Run:
+    """Train, calibrate and judge a classifier; write everything into a run directory.
+
+    The same recipe, images, versions and machine give the same weights; so does a run that was
+    killed and resumed.
+
+    Args:
+        recipe: A `Recipe`, or the name of one in the catalogue.
+        data: From `load_data`, or a source that it takes; then loaded as the recipe says.
+        out: Folder of the run: new, empty, or with `resume` that of an unfinished run.
+        resume: Go on with the unfinished run in `out`, which must be of the same recipe and images.
+        callbacks: More Keras callbacks for `fit`, called after our own.
+        say: Receives lines about choices made, such as the precision; default: standard error.
+        progress: Show the progress bar and a line an epoch on the standard error stream.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        ConfigError: If the recipe is unknown or wrong.
+        DataError: If the images cannot be used.
+        RunError: If `out` is in the way, or holds another run than the one to resume.
+
+    Example:
+        >>> run = train("fashion-mini", "fashion-mini", "runs/demo")        # doctest: +SKIP
+        >>> run.metrics["test"]["accuracy"]                                 # doctest: +SKIP
+        0.906
+    """
+    say = say or _say
+    recipe = _resolve(recipe)
+    check_output(out, resume=resume)
+    if resume:
+        run = Run(out)
+        _refuse_other("recipe", recipe.to_dict(), run.recipe.to_dict(), out)
+        if run.finished:
+            say(f"{out} is already finished")
+            return run
+    data = _load(data, recipe)
+    if not len(data.splits["validation"]):
+        raise ConfigError("training needs validation images to choose and calibrate the model")
+
+    import_tensorflow()
+    import keras
+
+    from recipes.evaluation.judging import judge
+    from recipes.hardware import choose_precision
+
+    precision, reason = choose_precision(recipe.training.precision)
+    keras.utils.set_random_seed(recipe.training.seed)
+    network = _Network(recipe, data)
+    model = network.build(precision)
+    if resume:
+        _refuse_other("data", data.fingerprint, run.data["fingerprint"], out)
+        _refuse_other("precision", precision, run.environment["precision"], out)
+    else:
+        environment = new_environment(recipe.training.seed, precision)
+        run = Run.create(out, recipe, data.to_dict(), environment)
+    say(f"{data.source}: {_count_text(data)}, {len(data.class_names)} classes")
+    say(f"{recipe.model.name}: {model.count_params():,} parameters, {precision}: {reason}")
+
+    try:
+        fitted = _fit(run, recipe, data, model, callbacks, say, progress)
+        final = network.build("float32")
+        final.set_weights(model.get_weights())
+        judge(run, final, data, fitted)
+    except OSError as error:
+        raise RunError(f"cannot write to {run.directory}: {error.strerror or error}") from error
+    return run
+
+
+def training_pipeline(recipe: Recipe, data: "ImageData", batch_size: int, first_epoch: int = 0):
+    """Return the augmented, shuffled batches that a recipe trains on, as a `tf.data.Dataset`.
+
+    Each element is `(images uint8, targets float32)`, with class weights a third, the weight of
+    each image. Epoch `e` holds the same batches wherever the pipeline starts.
+    """
+    from augment.pipeline import training_transform
+
+    chosen = recipe.augmentation
+    transform = training_transform(
+        classes=len(data.class_names),
+        flip=False if chosen.flip == "none" else chosen.flip,
+        crop_padding=chosen.crop_padding,
+        crop_fill=chosen.crop_fill,
+        cutout_size=chosen.cutout,
+        erase_probability=chosen.erase_probability,
+        mixup_alpha=chosen.mixup_alpha,
+        cutmix_alpha=chosen.cutmix_alpha,
+        mix_probability=chosen.mix_probability,
+        label_smoothing=chosen.label_smoothing,
+        class_weights=data.class_weights() if recipe.data.class_weights else None,
+    )
+    return data.splits["train"].pipeline(
+        batch_size,
+        shuffle=True,
+        seed=recipe.training.seed,
+        epochs=recipe.training.epochs,
+        first_epoch=first_epoch,
+        drop_remainder=True,
+        sampling=recipe.data.sampling,
+        transform=transform,
+    )
+
+
+def make_optimizer(recipe: Recipe, model: "keras.Model", steps: int) -> "keras.optimizers.Optimizer":
+    """Return the built optimizer of a recipe for a run of `steps` steps."""
+    import keras
+
+    from callbacks.schedules import WarmupDecay
+
+    chosen, schedule = recipe.optimizer, recipe.schedule
+    rate = WarmupDecay(
+        chosen.learning_rate,
+        steps,
+        warmup=schedule.warmup,
+        final=schedule.final,
+        decay=schedule.name,
+    )
+    # Keras takes None for "no decay", and calls 0 a mistake only later.
+    common = {"weight_decay": chosen.weight_decay or None, "global_clipnorm": chosen.clip_norm}
+    if chosen.name == "adamw":
+        optimizer = keras.optimizers.AdamW(rate, **{**common, "weight_decay": chosen.weight_decay})
+    else:
+        optimizer = keras.optimizers.SGD(rate, momentum=chosen.momentum, nesterov=True, **common)
+    # Vectors are biases and normalisation: decay pulls them to 0 to no good.
+    optimizer.exclude_from_weight_decay(
+        var_list=[weight for weight in model.trainable_variables if len(weight.shape) <= 1]
+    )
+    optimizer.build(model.trainable_variables)
+    return optimizer
+
+
+class _Network:
+    """Builds the network of a recipe for given images, at any precision."""
+
+    def __init__(self, recipe, data):
+        self.chosen = recipe.model
+        self.classes = len(data.class_names)
+        self.input_shape = tuple(data.image_shape)
+        self.mean, self.variance = data.statistics()
+
+    def build(self, precision):
+        from recipes.models import build_model
+
+        arguments = {
+            "input_shape": self.input_shape,
+            "classes": self.classes,
+            "classifier_activation": None,
+            "mean": self.mean,
+            "variance": self.variance,
+        }
+        # Only what the recipe asks for: a family without, say, a free width then refuses it.
+        for name in ("width", "dropout", "stochastic_depth"):
+            if getattr(self.chosen, name):
+                arguments[name] = getattr(self.chosen, name)
+        with _dtype_policy(precision):
+            try:
+                return build_model(self.chosen.name, **arguments)
+            except TypeError as error:
+                unknown = str(error).rpartition("argument ")[2].strip("'")
+                if unknown in arguments:
+                    raise ConfigError(
+                        f"model.{unknown} cannot be set for {self.chosen.name!r}"
+                    ) from error
+                raise
+            except RecipesError:
+                raise
+            except ValueError as error:
+                raise ConfigError(f"cannot build {self.chosen.name!r}: {error}") from error
+
+
+@contextlib.contextmanager
+def _dtype_policy(name: str) -> Iterator[None]:
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _fit(run, recipe, data, model, more_callbacks, say, progress):
+    """Fit with checkpoints; leave the chosen weights in the model; return what was chosen."""
+    from callbacks.checkpoint import Checkpoint
+    from callbacks.early_stopping import EarlyStopping
+    from callbacks.progress import Progress
+    from callbacks.validation import Validation
+    from callbacks.weight_average import WeightAverage
+    from recipes.evaluation.judging import evaluation_images
+    from recipes.history import History
+
+    chosen = recipe.training
+    batch_size = min(chosen.batch_size, len(data.splits["train"]))
+    if batch_size < chosen.batch_size:
+        say(f"batch size {batch_size}: there are only that many training images")
+    steps_per_epoch = len(data.splits["train"]) // batch_size
+    optimizer = make_optimizer(recipe, model, steps_per_epoch * chosen.epochs)
+    compile_for_soft_labels(model, optimizer, steps_per_execution=chosen.steps_per_execution)
+
+    average = WeightAverage(chosen.ema) if chosen.ema else None
+    validation = Validation(
+        evaluation_images(data.splits["validation"]),
+        data.splits["validation"].labels,
+        average=average,
+    )
+    stopping = EarlyStopping(
+        chosen.monitor,
+        patience=chosen.patience,
+        restore_best_weights=chosen.keep == "best",
+        average=average,
+    )
+    history = History(run, validation, steps_per_epoch * batch_size)
+    states = {"stopping": stopping, "history": history}
+    if average:
+        states["average"] = average
+    checkpoint = Checkpoint(run.path("checkpoints"), states)
+    try:
+        first_epoch = checkpoint.restore_newest(model)
+    except ValueError as error:
+        raise RunError(str(error)) from error
+    if first_epoch:
+        say(f"resuming after epoch {first_epoch} of {chosen.epochs}")
+    bar = Progress(chosen.epochs, steps_per_epoch, first_epoch) if progress else None
+    # The order matters: averages first, then what measures them, what reads the measures, what
+    # writes the files, and last what saves the state of them all.
+    ours = [average, validation, stopping, history, bar, checkpoint]
+    try:
+        if first_epoch < chosen.epochs and not stopping.stopped_epoch:
+            model.fit(
+                training_pipeline(recipe, data, batch_size, first_epoch),
+                epochs=chosen.epochs,
+                initial_epoch=first_epoch,
+                steps_per_epoch=steps_per_epoch,
+                callbacks=[callback for callback in ours if callback] + list(more_callbacks),
+                verbose=0,
+            )
+        else:
+            # Killed after the last epoch: only what training's end does is left to do.
+            for callback in (average, stopping):
+                if callback:
+                    callback.set_model(model)
+                    callback.on_train_end()
+    finally:
+        if bar:
+            bar.close()
+    if stopping.reason and (stopping.stopped_epoch or chosen.keep == "best"):
+        say(stopping.reason)
+    if stopping.best_epoch is None:
+        raise RunError(
+            f"training diverged: {chosen.monitor} was never finite; "
+            f"try a lower optimizer.learning_rate than {recipe.optimizer.learning_rate:g}"
+        )
+    epochs_run = len(history.epochs)
+    return {
+        "selected_epoch": stopping.best_epoch if chosen.keep == "best" else epochs_run,
+        "epochs": epochs_run,
+        "train_seconds": round(sum(epoch["seconds"] for epoch in history.epochs), 2),
+    }
+
+
+def compile_for_soft_labels(model, optimizer, **arguments) -> None:
+    """Compile a model that gives logits for targets of shape `(batch, classes)`."""
+    import keras
+
+    model.compile(
+        optimizer=optimizer,
+        loss=keras.losses.CategoricalCrossentropy(from_logits=True),
+        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+        **arguments,
+    )
+
+
+def _resolve(recipe):
+    if isinstance(recipe, str):
+        from recipes.catalog import get_recipe
+
+        return get_recipe(recipe)
+    if not isinstance(recipe, Recipe):
+        raise ConfigError(f"recipe must be a Recipe or a name, received: {recipe!r}")
+    return recipe
+
+
+def _load(data, recipe):
+    from recipes.data import ImageData, load_data
+
+    if isinstance(data, ImageData):
+        return data
+    chosen = recipe.data
+    with filtered_stderr() if "tensorflow" not in sys.modules else contextlib.nullcontext():
+        return load_data(
+            data,
+            image_size=chosen.image_size,
+            color=chosen.color,
+            fit=chosen.fit,
+            validation=chosen.validation,
+            test=chosen.test,
+            seed=chosen.split_seed,
+        )
+
+
+def _refuse_other(what, expected, found, out):
+    if expected != found:
+        raise RunError(f"{out} is a run of another {what}; resume it with the one it began with")
+
+
+def _count_text(data):
+    return ", ".join(f"{len(split):,} {name}" for name, split in data.splits.items())
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
