@@ -1,0 +1,88 @@
+"""Model builders, one module a family, and `build_model` to reach each by its name.
+
+Importing this package loads neither Keras nor TensorFlow; the first builder that is used does.
+"""
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from recipes.errors import ConfigError, nearest
+
+_BUILDERS = {
+    "build_resnet": "recipes.models.resnet",
+    "build_resnet9": "recipes.models.resnet9",
+    "build_vgg": "recipes.models.vgg",
+}
+
+# name: builder, the arguments that the name stands for
+_MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    "resnet9": ("build_resnet9", {}),
+    **{
+        f"resnet{depth}": ("build_resnet", {"depth": depth})
+        for depth in (20, 32, 44, 56, 110, 18, 34, 50, 101, 152)
+    },
+    **{f"vgg{depth}": ("build_vgg", {"depth": depth}) for depth in (11, 13, 16, 19)},
+    **{
+        f"vgg{depth}_bn": ("build_vgg", {"depth": depth, "batch_norm": True})
+        for depth in (11, 13, 16, 19)
+    },
+}
+
+__all__ = ["build_model", "list_models", *_BUILDERS]
+
+
+def __getattr__(name: str) -> Callable:
+    if name not in _BUILDERS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    builder = getattr(importlib.import_module(_BUILDERS[name]), name)
+    globals()[name] = builder
+    return builder
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def list_models() -> list[str]:
+    """Return the names that `build_model` knows.
+
+    Example:
+        >>> list_models()[:3]
+        ['resnet9', 'resnet20', 'resnet32']
+    """
+    return list(_MODELS)
+
+
+def build_model(name: str, **arguments: Any):
+    """Build the model called `name`.
+
+    Args:
+        name: One of `list_models()`.
+        **arguments: Keyword arguments of its builder, such as `input_shape` and `classes`.
+
+    Returns:
+        A `keras.Model`; see `build_resnet`, `build_resnet9` and `build_vgg`.
+
+    Raises:
+        ConfigError: If the name or an argument is unknown or wrong; the nearest name is given.
+
+    Example:
+        >>> build_model("resnet20", classes=100).name
+        'resnet20'
+    """
+    if name not in _MODELS:
+        raise ConfigError(f"unknown model {name!r}{nearest(str(name), _MODELS)}")
+    builder_name, fixed = _MODELS[name]
+    builder = __getattr__(builder_name)
+    _check_arguments(name, builder, fixed, arguments)
+    return builder(**fixed, **{"name": name, **arguments})
+
+
+def _check_arguments(name, builder, fixed, arguments):
+    known = set(builder.__kwdefaults__) - set(fixed)
+    for argument in arguments:
+        if argument in fixed:
+            raise ConfigError(f"{argument} is part of the name {name!r} and cannot be given")
+        if argument not in known:
+            raise ConfigError(f"{name} takes no argument {argument!r}{nearest(argument, known)}")
