@@ -1,0 +1,44 @@
+"""Image and batch augmentation for `tf.data` and Keras 3.
+
+Each operation is a pure function on a batch of images: the same seed gives the same result in eager
+code, inside `Dataset.map` at any parallelism, and under XLA. A thin Keras layer of the same name in
+capitals wraps it. Names are resolved when first used, so `import augment` loads no TensorFlow.
+
+Example:
+    >>> import augment
+    >>> transform = augment.training_transform(classes=10, flip="horizontal", crop_padding=4)
+"""
+
+import importlib
+
+_HOMES = {
+    "flip": ("random_flip",),
+    "crop": ("random_crop",),
+    "erasing": ("cutout", "random_erasing"),
+    "mixing": ("cutmix", "mixup", "mixup_or_cutmix"),
+    "layers": (
+        "CutMix",
+        "Cutout",
+        "MixUp",
+        "MixUpOrCutMix",
+        "RandomCrop",
+        "RandomErasing",
+        "RandomFlip",
+    ),
+    "pipeline": ("compile_augmentation", "training_transform"),
+    "_labels": ("label_targets",),
+    "_random": ("fold_seed",),
+}
+_MODULE_OF = {name: f"augment.{module}" for module, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_MODULE_OF)
+
+
+def __getattr__(name):
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'augment' has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULE_OF[name]), name)
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})
