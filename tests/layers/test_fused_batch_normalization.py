@@ -195,14 +195,37 @@ def test_inside_jit_compile():
     assert_close(fused.get_weights(), stock.get_weights())
 
 
-def test_configuration_and_weights_are_interchangeable(tmp_path):
+def test_configuration_and_weights_are_interchangeable():
     fused, stock = make_pair(momentum=0.8, epsilon=1e-4)
     assert keras.layers.BatchNormalization.from_config(fused.get_config()).epsilon == 1e-4
     assert FusedBatchNormalization.from_config(stock.get_config()).momentum == 0.8
-    assert [weight.name for weight in fused.weights] == [weight.name for weight in stock.weights]
+    names = [weight.name for weight in stock.weights]
+    assert [weight.name for weight in fused.weights] == names
     for source, target in ((fused, stock), (stock, fused)):
-        source.set_weights([weight + 1 for weight in source.get_weights()])
-        keras.Sequential([keras.Input(SHAPE[1:]), source]).save_weights(tmp_path / "one.weights.h5")
-        into = type(target)(name=source.name)
-        keras.Sequential([keras.Input(SHAPE[1:]), into]).load_weights(tmp_path / "one.weights.h5")
-        assert_close(into.get_weights(), source.get_weights(), 0)
+        values = [value + 1 for value in source.get_weights()]
+        source.set_weights(values)
+        target.set_weights(source.get_weights())
+        assert_close(target.get_weights(), values, 0)
+
+
+def test_regularizer_and_constraint_are_those_of_the_stock_layer():
+    arguments = {"gamma_regularizer": keras.regularizers.L2(0.5), "beta_constraint": "non_neg"}
+    fused, stock = make_pair(**arguments)
+    images, _ = make_images()
+    fused(images, training=True)
+    assert_close([fused.losses[0]], [0.5 * np.sum(np.square(stock.get_weights()[0]))])
+    assert type(fused.beta.constraint) is type(stock.beta.constraint)
+
+
+def test_layer(check_layer):
+    images, _ = make_images()
+    check_layer(FusedBatchNormalization, {"momentum": 0.9, "epsilon": 1e-5}, images=images)
+
+
+def test_saved_model(tmp_path):
+    fused, stock = make_pair()
+    model = keras.Sequential([keras.Input(SHAPE[1:]), fused])
+    model.export(tmp_path / "model", verbose=False)
+    images, _ = make_images()
+    loaded = tf.saved_model.load(str(tmp_path / "model"))
+    assert_close([loaded.serve(tf.constant(images))], [stock(images)])
