@@ -1,0 +1,23 @@
+"""Turning finished classifiers into small files; importing this loads no TensorFlow."""
+
+import importlib
+
+_PUBLIC = {
+    "export_run": "tuning.export",
+    "export_tflite": "tuning.tflite",
+    "inspect_tflite": "tuning.flatbuffer",
+}
+
+__all__ = sorted(_PUBLIC)
+
+
+def __getattr__(name: str):
+    """Import a public name when it is first used (PEP 562)."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return __all__

@@ -1,0 +1,195 @@
+"""TFLite files: running them, timing them, and reading the facts that travel in them.
+
+Nothing here loads TensorFlow: `ai_edge_litert` is a small package of its own.
+"""
+
+import functools
+import json
+import os
+import time
+import zipfile
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recipes._quiet import filtered_stderr
+from recipes.errors import RunError
+
+# Files in the small zip archive at the end of a `.tflite` file. TFLite's own tools keep label
+# files the same way: `unzip -l model.tflite` lists them, the interpreters ignore them.
+LABELS_FILE = "labels.txt"
+FACTS_FILE = "keras_recipes.json"
+
+
+@functools.cache
+def _interpreter_class() -> type:
+    """Return LiteRT's interpreter, or TensorFlow's own where LiteRT is not installed."""
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError:
+        import tensorflow as tf
+
+        return tf.lite.Interpreter
+    return Interpreter
+
+
+def runtime_name() -> str:
+    """Return the name and version of the package that runs `.tflite` files here.
+
+    Example:
+        >>> runtime_name()  # doctest: +SKIP
+        'ai-edge-litert 2.3.0'
+    """
+    package = "ai-edge-litert" if "litert" in _interpreter_class().__module__ else "tensorflow"
+    return f"{package} {metadata.version(package)}"
+
+
+def read_facts(path: str | os.PathLike) -> dict[str, Any]:
+    """Read what `tuning.export_tflite` appended to a `.tflite` file.
+
+    Args:
+        path: A `.tflite` file.
+
+    Returns:
+        The content of `keras_recipes.json`: `"class_names"`, `"contract"`, `"temperature"`,
+        `"quantization"`, `"provenance"`. A foreign file gives what it has: `{"class_names": [...]}`
+        from a `labels.txt`, or an empty dictionary.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            if FACTS_FILE in names:
+                return json.loads(archive.read(FACTS_FILE))
+            if LABELS_FILE in names:
+                return {"class_names": archive.read(LABELS_FILE).decode("utf-8").splitlines()}
+    except (zipfile.BadZipFile, ValueError):
+        pass
+    return {}
+
+
+class LiteRTModel:
+    """A `.tflite` file with one image input and one output of class probabilities.
+
+    Args:
+        path: The file.
+        threads: Threads the interpreter may use.
+
+    Attributes:
+        input_shape: `(height, width, channels)`.
+        input_dtype: `np.uint8`, `np.int8` or `np.float32`.
+        output_dtype: As the file gives it; `__call__` always returns float32.
+        output_step: Smallest difference between two outputs: 0 for float outputs, the scale of
+            quantised ones.
+        classes: Number of outputs for an image.
+
+    Raises:
+        RunError: If the file cannot be loaded or has other inputs and outputs.
+    """
+
+    def __init__(self, path: str | os.PathLike, threads: int = 1):
+        self.path = Path(path)
+        if threads < 1:
+            raise ValueError(f"threads must be at least 1, received: {threads}")
+        try:
+            with filtered_stderr():
+                self._interpreter = _interpreter_class()(
+                    model_path=str(self.path), num_threads=threads
+                )
+                self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            message = (
+                str(error).strip().splitlines()[0] if str(error).strip() else "no reason given"
+            )
+            raise RunError(f"cannot load {self.path} as a TFLite file: {message}") from error
+        inputs = self._interpreter.get_input_details()
+        outputs = self._interpreter.get_output_details()
+        if len(inputs) != 1 or len(inputs[0]["shape"]) != 4:
+            shapes = [detail["shape"].tolist() for detail in inputs]
+            raise RunError(f"{self.path} must take one batch of images, it takes: {shapes}")
+        if len(outputs) != 1 or len(outputs[0]["shape"]) != 2:
+            shapes = [detail["shape"].tolist() for detail in outputs]
+            raise RunError(f"{self.path} must give one row of classes an image, it gives: {shapes}")
+        self._input, self._output = inputs[0], outputs[0]
+        self._batch = int(self._input["shape"][0])
+        self.input_shape = tuple(int(size) for size in self._input["shape"][1:])
+        self.input_dtype = self._input["dtype"]
+        self.output_dtype = self._output["dtype"]
+        quantized = np.issubdtype(self.output_dtype, np.integer)
+        self.output_step = float(self._output["quantization"][0]) if quantized else 0.0
+        self.classes = int(self._output["shape"][-1])
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Run the file on one batch.
+
+        Args:
+            images: Shape `(n, height, width, channels)`, values in `[0, 255]`, n at least 1. The
+                interpreter prepares itself anew when n changes, so keep it the same over calls.
+
+        Returns:
+            float32, shape `(n, classes)`.
+        """
+        if len(images) != self._batch:
+            self._interpreter.resize_tensor_input(
+                self._input["index"], [len(images), *self.input_shape]
+            )
+            self._interpreter.allocate_tensors()
+            self._batch = len(images)
+        self._interpreter.set_tensor(self._input["index"], self._as_input(images))
+        self._interpreter.invoke()
+        outputs = self._interpreter.get_tensor(self._output["index"])
+        if self.output_step:
+            zero_point = self._output["quantization"][1]
+            return ((outputs.astype(np.float32) - zero_point) * self.output_step).astype(np.float32)
+        return outputs.astype(np.float32, copy=False)
+
+    def _as_input(self, images: np.ndarray) -> np.ndarray:
+        """Give the images the dtype and the quantisation that the file wants."""
+        if not np.issubdtype(self.input_dtype, np.integer) or images.dtype == self.input_dtype:
+            # uint8 into uint8 goes in as it is: our files have scale 1 and zero point 0, and image
+            # models made by others take the bytes of the image whatever scale they state.
+            return images.astype(self.input_dtype, copy=False)
+        scale, zero_point = self._input["quantization"]
+        limits = np.iinfo(self.input_dtype)
+        levels = np.rint(images.astype(np.float32) / (scale or 1.0)) + zero_point
+        return np.clip(levels, limits.min, limits.max).astype(self.input_dtype)
+
+
+def measure_latency(
+    path: str | os.PathLike, threads: int = 1, runs: int = 50, warmup: int = 5
+) -> dict[str, float | int]:
+    """Time a `.tflite` file on single images: image in, interpreter, probabilities out.
+
+    Args:
+        path: The file.
+        threads: Threads the interpreter may use.
+        runs: Timed calls, at least 1.
+        warmup: Calls before the clock starts.
+
+    Returns:
+        `{"median", "p90", "threads", "runs"}`, the first two in milliseconds.
+
+    Example:
+        >>> measure_latency("runs/fashion/model.tflite")  # doctest: +SKIP
+        {'median': 0.213, 'p90': 0.241, 'threads': 1, 'runs': 50}
+    """
+    if runs < 1:
+        raise ValueError(f"runs must be at least 1, received: {runs}")
+    model = LiteRTModel(path, threads)
+    generator = np.random.default_rng(0)
+    image = generator.integers(0, 256, (1, *model.input_shape), dtype=np.uint8)
+    for _ in range(warmup):
+        model(image)
+    seconds = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        model(image)
+        seconds.append(time.perf_counter() - start)
+    median, p90 = np.percentile(seconds, [50, 90]) * 1e3
+    return {
+        "median": round(float(median), 4),
+        "p90": round(float(p90), 4),
+        "threads": threads,
+        "runs": runs,
+    }

@@ -1,0 +1,51 @@
+"""Keeps the chatter of native libraries off the screen, and shows it when it matters."""
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def captured_output() -> Iterator[None]:
+    """Hold back all that the block writes to standard output and error; show it only if it raises.
+
+    File descriptors 1 and 2 are redirected, since the TFLite converter and the interpreter write
+    from C++, past `sys.stdout` and `sys.stderr`. Not thread-safe: what other threads write
+    meanwhile is held back as well.
+
+    Example:
+        >>> with captured_output():
+        ...     _ = os.system("echo chatter")
+    """
+    try:
+        saved = os.dup(1), os.dup(2)
+    except OSError:  # Started without standard output (a service): there is nothing to keep clean.
+        yield
+        return
+    with tempfile.TemporaryFile() as held:
+        try:
+            _flush()
+            os.dup2(held.fileno(), 1)
+            os.dup2(held.fileno(), 2)
+            try:
+                yield
+            finally:
+                _flush()
+                os.dup2(saved[0], 1)
+                os.dup2(saved[1], 2)
+        except BaseException:
+            held.seek(0)
+            sys.stderr.write(held.read().decode("utf-8", "replace"))
+            raise
+        finally:
+            for descriptor in saved:
+                os.close(descriptor)
+
+
+def _flush() -> None:
+    """Empty Python's own buffers, so that each text lands on the side it was written for."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
