@@ -40,9 +40,7 @@ def random_crop(images, seed, *, padding, fill="constant", value=0):
         zeros and one flip).
     """
     images = _validation.check_images(images)
-    padding = _validation.check_integer("padding", padding, 0)
-    _validation.check_choice("fill", fill, FILLS)
-    value = _validation.check_number("value", value, 0, 255)
+    check_random_crop(padding, fill, value)
     seed = _random.check_seed(seed)
     batch, height, width, _ = _validation.image_sizes(images)
     if fill == "reflect":
@@ -60,6 +58,13 @@ def random_crop(images, seed, *, padding, fill="constant", value=0):
         images, tf.clip_by_value(rows, 0, height - 1), tf.clip_by_value(columns, 0, width - 1)
     )
     return tf.where(inside[..., None], pixels, tf.cast(value, images.dtype))
+
+
+def check_random_crop(padding, fill="constant", value=0):
+    """Raise `ValueError` if an argument of `random_crop` is out of range."""
+    _validation.check_integer("padding", padding, 0)
+    _validation.check_choice("fill", fill, FILLS)
+    _validation.check_number("value", value, 0, 255)
 
 
 def _gather_pixels(images, rows, columns):

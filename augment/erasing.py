@@ -6,10 +6,12 @@ import tensorflow as tf
 
 from augment import _boxes, _random, _validation
 
+# Defaults of random erasing: shares of the image's area, and height divided by width.
+SCALE = (0.02, 0.33)
+RATIO = (0.3, 1 / 0.3)
 
-def random_erasing(
-    images, seed, *, probability=0.5, scale=(0.02, 0.33), ratio=(0.3, 1 / 0.3), fill="noise"
-):
+
+def random_erasing(images, seed, *, probability=0.5, scale=SCALE, ratio=RATIO, fill="noise"):
     """Replace a random rectangle inside each image.
 
     The area is uniform over `scale` times the image's area, the aspect ratio (height to width) is
@@ -46,10 +48,7 @@ def random_erasing(
         likely; in the paper it is uniform.
     """
     images = _validation.check_images(images)
-    probability = _validation.check_number("probability", probability, 0, 1)
-    scale = _validation.check_range("scale", scale, 0, 1)
-    ratio = _validation.check_range("ratio", ratio, 0, math.inf)
-    fill = _validation.check_fill("fill", fill)
+    check_random_erasing(probability, scale, ratio, fill)
     seed = _random.check_seed(seed)
     batch, height, width, _ = _validation.image_sizes(images)
     uniform = _random.random_uniform(seed, (batch, 5), "random_erasing")
@@ -60,6 +59,14 @@ def random_erasing(
     bottom = tf.where(uniform[:, 0] < probability, top + box_height, top)
     mask = _boxes.box_mask(top, left, bottom, left + box_width, height, width)
     return _fill_mask(images, mask, fill, seed, "random_erasing/noise")
+
+
+def check_random_erasing(probability=0.5, scale=SCALE, ratio=RATIO, fill="noise"):
+    """Raise `ValueError` if an argument of `random_erasing` is out of range."""
+    _validation.check_number("probability", probability, 0, 1)
+    _validation.check_range("scale", scale, 0, 1)
+    _validation.check_range("ratio", ratio, 0, math.inf)
+    _validation.check_fill("fill", fill)
 
 
 def cutout(images, seed, *, size, probability=1.0, fill=0):
@@ -92,9 +99,7 @@ def cutout(images, seed, *, size, probability=1.0, fill=0):
         2017, section 3.2.
     """
     images = _validation.check_images(images)
-    size = _validation.check_integer("size", size, 0)
-    probability = _validation.check_number("probability", probability, 0, 1)
-    fill = _validation.check_fill("fill", fill)
+    check_cutout(size, probability, fill)
     seed = _random.check_seed(seed)
     if size == 0:
         return images
@@ -105,6 +110,13 @@ def cutout(images, seed, *, size, probability=1.0, fill=0):
     bottom = tf.where(uniform[:, 0] < probability, top + size, top)
     mask = _boxes.box_mask(top, left, bottom, left + size, height, width)
     return _fill_mask(images, mask, fill, seed, "cutout/noise")
+
+
+def check_cutout(size, probability=1.0, fill=0):
+    """Raise `ValueError` if an argument of `cutout` is out of range."""
+    _validation.check_integer("size", size, 0)
+    _validation.check_number("probability", probability, 0, 1)
+    _validation.check_fill("fill", fill)
 
 
 def _erased_size(area_uniform, ratio_uniform, height, width, scale, ratio):

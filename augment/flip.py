@@ -29,7 +29,7 @@ def random_flip(images, seed, *, horizontal=True, vertical=False, probability=0.
         [[2, 1], [4, 3]]
     """
     images = _validation.check_images(images)
-    probability = _validation.check_number("probability", probability, 0, 1)
+    check_random_flip(horizontal, vertical, probability)
     seed = _random.check_seed(seed)
     batch = _validation.image_sizes(images)[0]
     flips = _random.random_uniform(seed, (batch, 2), "random_flip") < probability
@@ -38,3 +38,10 @@ def random_flip(images, seed, *, horizontal=True, vertical=False, probability=0.
     if vertical:
         images = tf.where(flips[:, 1, None, None, None], images[:, ::-1], images)
     return images
+
+
+def check_random_flip(horizontal=True, vertical=False, probability=0.5):
+    """Raise `ValueError` if an argument of `random_flip` is out of range."""
+    _validation.check_choice("horizontal", horizontal, (True, False))
+    _validation.check_choice("vertical", vertical, (True, False))
+    _validation.check_number("probability", probability, 0, 1)

@@ -8,10 +8,12 @@ Weights are multiples of 1/65536 and uint8 images are mixed in whole numbers, so
 same pixels in eager code, in `tf.data` and under XLA.
 """
 
+import math
+
 import tensorflow as tf
 
 from augment import _boxes, _random, _validation
-from augment._labels import label_targets, smooth_targets
+from augment._labels import check_smoothing, label_targets, smooth_targets
 
 # MixUp's weights are whole numbers of this part of 1: 255 * 2**16 still fits an int32.
 _ONE = 2**16
@@ -183,14 +185,16 @@ def mixup_or_cutmix(
         Wightman et al., "ResNet strikes back", 2021, section 4, and timm's `Mixup`.
     """
     images = _validation.check_images(images)
-    mixup_alpha = _validation.check_number("mixup_alpha", mixup_alpha, 0, float("inf"))
-    cutmix_alpha = _validation.check_number("cutmix_alpha", cutmix_alpha, 0, float("inf"))
-    switch = _validation.check_number("switch_probability", switch_probability, 0, 1)
-    probability = _validation.check_number("probability", probability, 0, 1)
-    _validation.check_choice("mode", mode, MODES)
+    check_mixing(
+        mixup_alpha, cutmix_alpha, switch_probability, probability, classes, label_smoothing, mode
+    )
     seed = _random.check_seed(seed)
     targets = label_targets(labels, classes=classes)
-    targets.shape[:1].assert_is_compatible_with(images.shape[:1])
+    if not targets.shape[:1].is_compatible_with(images.shape[:1]):
+        raise ValueError(
+            "images and labels must be equally many, received: "
+            f"{images.shape[0]} images, {targets.shape[0]} labels"
+        )
     batch, height, width, _ = _validation.image_sizes(images)
     drawn = batch if mode == "element" else 1
     # Columns: mixed at all, which of the two, weight, row and column of the centre.
@@ -199,12 +203,12 @@ def mixup_or_cutmix(
     partners = _partners(seed, batch)
     originals, original_targets = images, targets
     if mixup_alpha:
-        chosen = mixed & (uniform[:, 1] >= switch) if cutmix_alpha else mixed
+        chosen = mixed & (uniform[:, 1] >= switch_probability) if cutmix_alpha else mixed
         images, targets = _apply_mixup(
             (originals, original_targets), partners, chosen, uniform[:, 2], mixup_alpha
         )
     if cutmix_alpha:
-        chosen = mixed & (uniform[:, 1] < switch) if mixup_alpha else mixed
+        chosen = mixed & (uniform[:, 1] < switch_probability) if mixup_alpha else mixed
         sides = tf.sqrt(1.0 - _random.uniform_to_beta(uniform[:, 2], cutmix_alpha))
         mask = _cutmix_mask(sides, uniform[:, 3:], chosen, height, width)
         replaced = tf.reduce_sum(tf.cast(mask, tf.int32), axis=(1, 2))
@@ -212,6 +216,26 @@ def mixup_or_cutmix(
         mixed_targets = _blend_targets(original_targets, partners, replaced, height * width)
         targets = tf.where(chosen[:, None], mixed_targets, targets)
     return images, smooth_targets(targets, label_smoothing)
+
+
+def check_mixing(
+    mixup_alpha=0.2,
+    cutmix_alpha=1.0,
+    switch_probability=0.5,
+    probability=1.0,
+    classes=None,
+    label_smoothing=0.0,
+    mode="element",
+):
+    """Raise `ValueError` if an argument of `mixup_or_cutmix` is out of range."""
+    _validation.check_number("mixup_alpha", mixup_alpha, 0, math.inf)
+    _validation.check_number("cutmix_alpha", cutmix_alpha, 0, math.inf)
+    _validation.check_number("switch_probability", switch_probability, 0, 1)
+    _validation.check_number("probability", probability, 0, 1)
+    if classes is not None:
+        _validation.check_integer("classes", classes, 2)
+    check_smoothing(label_smoothing)
+    _validation.check_choice("mode", mode, MODES)
 
 
 def _partners(seed, batch):
@@ -244,8 +268,9 @@ def _blend_images(images, partner_images, share):
 
 def _blend_targets(targets, partners, share, whole):
     """Return `targets` with `share / whole` of them replaced by their partners'."""
-    own = tf.cast(whole - share, tf.float32) / tf.cast(whole, tf.float32)
-    other = tf.cast(share, tf.float32) / tf.cast(whole, tf.float32)
+    # Divided in float64, since XLA multiplies by the rounded inverse of a constant.
+    other = tf.cast(share, tf.float64) / tf.cast(whole, tf.float64)
+    own, other = tf.cast(1.0 - other, tf.float32), tf.cast(other, tf.float32)
     return own[:, None] * targets + other[:, None] * tf.gather(targets, partners)
 
 

@@ -1,18 +1,16 @@
 """Chains of operations, compiled, in the form that a training pipeline maps over its batches."""
 
 import functools
-import math
 
 import numpy as np
 import tensorflow as tf
 
 from augment import _random, _validation
-from augment._labels import check_smoothing, label_targets, smooth_targets
-from augment.crop import FILLS as CROP_FILLS
-from augment.crop import random_crop
-from augment.erasing import cutout, random_erasing
+from augment._labels import label_targets, smooth_targets
+from augment.crop import check_random_crop, random_crop
+from augment.erasing import check_cutout, check_random_erasing, cutout, random_erasing
 from augment.flip import random_flip
-from augment.mixing import mixup_or_cutmix
+from augment.mixing import check_mixing, mixup_or_cutmix
 
 FLIPS = {False: (), "horizontal": ("horizontal",), "both": ("horizontal", "vertical")}
 
@@ -26,7 +24,9 @@ def compile_augmentation(*steps, mix=None, jit_compile="auto"):
     drop a shorter last batch while training. Where XLA cannot be had the same operations run as an
     ordinary graph, with the same result.
 
-    Step `n` gets the seed `fold_seed(seed, n)`, so the same operation twice draws twice.
+    Every operation draws numbers of its own from `seed`, so leaving one out changes nothing in the
+    others. The second `functools.partial` of the same function gets `fold_seed(seed, 1)`, the third
+    `fold_seed(seed, 2)`.
 
     Args:
         *steps: Functions `step(images, seed) -> images` with all else filled in, such as
@@ -58,13 +58,16 @@ def compile_augmentation(*steps, mix=None, jit_compile="auto"):
         if not callable(step):
             raise TypeError(f"steps must be functions of (images, seed), received: {step!r}")
 
+    operations = [getattr(step, "func", step) for step in steps]
+    repeats = [operations[:place].count(step) for place, step in enumerate(operations)]
+
     def chain(images, seed):
-        for number, step in enumerate(steps):
-            images = step(images, _random.fold_seed(seed, number))
+        for step, repeat in zip(steps, repeats, strict=True):
+            images = step(images, _random.fold_seed(seed, repeat))
         return images
 
-    compiled_chain = _compiled(chain, jit_compile) if steps else None
-    compiled_mix = None if mix is None else _compiled(mix, jit_compile)
+    compiled_chain = compiled(chain, jit_compile) if steps else None
+    compiled_mix = None if mix is None else compiled(mix, jit_compile)
 
     @tf.autograph.experimental.do_not_convert
     def transform(images, labels, seed):
@@ -139,15 +142,17 @@ def training_transform(
     classes = _validation.check_integer("classes", classes, 2)
     weights = _check_class_weights(class_weights, classes)
     steps = _image_steps(flip, crop_padding, crop_fill, cutout_size, erase_probability)
+    check_mixing(
+        mixup_alpha, cutmix_alpha, switch_probability, mix_probability, classes, label_smoothing
+    )
     mix = functools.partial(
         mixup_or_cutmix,
-        mixup_alpha=_validation.check_number("mixup_alpha", mixup_alpha, 0, math.inf),
-        cutmix_alpha=_validation.check_number("cutmix_alpha", cutmix_alpha, 0, math.inf),
-        probability=_validation.check_number("mix_probability", mix_probability, 0, 1),
-        switch_probability=_validation.check_number("switch_probability", switch_probability, 0, 1),
+        mixup_alpha=mixup_alpha,
+        cutmix_alpha=cutmix_alpha,
+        switch_probability=switch_probability,
+        probability=mix_probability,
     )
     mixes = mix_probability > 0 and (mixup_alpha > 0 or cutmix_alpha > 0)
-    label_smoothing = check_smoothing(label_smoothing)
     augmentation = compile_augmentation(*steps, mix=mix if mixes else None, jit_compile=jit_compile)
 
     @tf.autograph.experimental.do_not_convert
@@ -167,19 +172,17 @@ def training_transform(
 def _image_steps(flip, crop_padding, crop_fill, cutout_size, erase_probability):
     """Return the operations on images that are on, as functions of images and seed."""
     _validation.check_choice("flip", flip, tuple(FLIPS))
-    crop_padding = _validation.check_integer("crop_padding", crop_padding, 0)
-    _validation.check_choice("crop_fill", crop_fill, CROP_FILLS)
-    cutout_size = _validation.check_integer("cutout_size", cutout_size, 0)
-    erase = _validation.check_number("erase_probability", erase_probability, 0, 1)
-    steps = {
-        functools.partial(
-            random_flip, horizontal="horizontal" in FLIPS[flip], vertical="vertical" in FLIPS[flip]
-        ): bool(flip),
-        functools.partial(random_crop, padding=crop_padding, fill=crop_fill): crop_padding > 0,
-        functools.partial(cutout, size=cutout_size): cutout_size > 0,
-        functools.partial(random_erasing, probability=erase): erase > 0,
-    }
-    return [step for step, is_on in steps.items() if is_on]
+    check_random_crop(crop_padding, crop_fill)
+    check_cutout(cutout_size)
+    check_random_erasing(erase_probability)
+    axes = {axis: axis in FLIPS[flip] for axis in ("horizontal", "vertical")}
+    steps = (
+        (flip, functools.partial(random_flip, **axes)),
+        (crop_padding, functools.partial(random_crop, padding=crop_padding, fill=crop_fill)),
+        (cutout_size, functools.partial(cutout, size=cutout_size)),
+        (erase_probability, functools.partial(random_erasing, probability=erase_probability)),
+    )
+    return [step for strength, step in steps if strength]
 
 
 def _check_class_weights(class_weights, classes):
@@ -194,7 +197,8 @@ def _check_class_weights(class_weights, classes):
     return weights
 
 
-def _compiled(function, jit_compile):
+def compiled(function, jit_compile="auto"):
+    """Return `function` as a graph, compiled by XLA if `jit_compile` says so; see the callers."""
     if jit_compile == "auto":
         jit_compile = xla_works()
     return tf.function(function, jit_compile=jit_compile, autograph=False)

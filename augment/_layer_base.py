@@ -1,0 +1,94 @@
+"""What the layers have in common: seeds, configuration, and the shapes in which inputs come."""
+
+import functools
+
+import keras
+
+from augment import pipeline
+from augment._labels import label_targets
+
+
+@functools.lru_cache(maxsize=128)
+def _compiled(operation, arguments):
+    # Shared by all layers with the same arguments, and kept out of their attributes: Keras would
+    # try to save a tf.function that is one.
+    return pipeline.compiled(functools.partial(operation, **dict(arguments)))
+
+
+class _Augmentation(keras.layers.Layer):
+    """Base of all the layers.
+
+    Subclasses set `_operation` and `_check`, static methods of `augment`'s modules that take the
+    arguments named in `_arguments`, which are the layer's attributes.
+    """
+
+    _operation = None
+    _check = None
+    _arguments = ()
+
+    def __init__(self, seed=None, **kwargs):
+        # Autocasting would round images and targets to bfloat16 under a mixed-precision policy.
+        super().__init__(autocast=False, **kwargs)
+        self.seed = seed
+        self.supports_masking = True
+        self._seeds = keras.random.SeedGenerator(seed)
+
+    def _run(self, *inputs):
+        arguments = tuple((name, _hashable(value)) for name, value in self._values().items())
+        return _compiled(self._operation, arguments)(*inputs, self._seeds.next())
+
+    def _values(self):
+        return {name: getattr(self, name) for name in self._arguments}
+
+    def get_config(self):
+        """Return every argument."""
+        return {**super().get_config(), **self._values(), "seed": self.seed}
+
+
+def _hashable(value):
+    return tuple(value) if isinstance(value, list) else value
+
+
+class ImageAugmentation(_Augmentation):
+    """Base of the layers that change images alone."""
+
+    def call(self, inputs, training=None):
+        """Return the inputs, their images changed if `training` is true."""
+        if not training:
+            return inputs
+        if isinstance(inputs, dict):
+            _check_keys(inputs, ("images",))
+            return {**inputs, "images": self._run(inputs["images"])}
+        if isinstance(inputs, (tuple, list)):
+            images, *rest = inputs
+            return type(inputs)((self._run(images), *rest))
+        return self._run(inputs)
+
+
+class MixAugmentation(_Augmentation):
+    """Base of the layers that mix images and labels."""
+
+    def call(self, inputs, training=None):
+        """Return images and targets, mixed if `training` is true."""
+        if isinstance(inputs, dict):
+            _check_keys(inputs, ("images", "labels"))
+            images, targets = self._mix(inputs["images"], inputs["labels"], training)
+            return {**inputs, "images": images, "labels": targets}
+        if not isinstance(inputs, (tuple, list)) or len(inputs) != 2:
+            raise ValueError(
+                f"{type(self).__name__} mixes labels too: call it on (images, labels) or on "
+                f"{{'images': ..., 'labels': ...}}, received: {type(inputs).__name__}"
+            )
+        return self._mix(*inputs, training)
+
+    def _mix(self, images, labels, training):
+        if training:
+            # Made outside XLA, which would drop the check that labels are below `classes`.
+            return self._run(images, label_targets(labels, classes=self.classes))
+        return images, label_targets(labels, classes=self.classes)
+
+
+def _check_keys(inputs, names):
+    missing = [name for name in names if name not in inputs]
+    if missing:
+        raise ValueError(f"inputs must have {missing}, received the keys: {sorted(inputs)}")
