@@ -72,7 +72,8 @@ class Checkpoint(keras.callbacks.Callback):
         """
         for path in reversed(self.files()):
             try:
-                with np.load(path, allow_pickle=False) as archive:
+                # Opened here, since np.load leaves a spoilt file open.
+                with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                     arrays = {name: archive[name] for name in archive.files}
             except (OSError, ValueError, EOFError, zipfile.BadZipFile):
                 continue

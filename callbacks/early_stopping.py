@@ -109,7 +109,7 @@ class EarlyStopping(keras.callbacks.Callback):
     def _value(self, logs):
         if self.monitor not in logs:
             known = sorted(logs)
-            close = difflib.get_close_matches(self.monitor, known, n=1)
+            close = difflib.get_close_matches(self.monitor, known, n=1, cutoff=0.5)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             raise ValueError(
                 f"EarlyStopping monitors {self.monitor!r}, which training does not report "

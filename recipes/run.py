@@ -99,6 +99,11 @@ class Run:
         return self._read("metrics.json") if self.finished else None
 
     @property
+    def export(self) -> dict | None:
+        """What was exported and how it measured, or `None` before that."""
+        return self._read("export.json") if self.path("export.json").exists() else None
+
+    @property
     def finished(self) -> bool:
         """Whether the model was trained and judged to the end."""
         return self.path("metrics.json").exists() and self.path("model.keras").exists()

@@ -3,11 +3,10 @@
 import contextlib
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from recipes._quiet import filtered_stderr, import_tensorflow
+from recipes._quiet import import_tensorflow
 from recipes.config import Recipe
 from recipes.errors import ConfigError, RecipesError, RunError
 from recipes.run import Run, check_output, new_environment
@@ -56,7 +55,7 @@ def train(
         0.906
     """
     say = say or _say
-    recipe = _resolve(recipe)
+    recipe = resolve_recipe(recipe)
     check_output(out, resume=resume)
     if resume:
         run = Run(out)
@@ -64,7 +63,7 @@ def train(
         if run.finished:
             say(f"{out} is already finished")
             return run
-    data = _load(data, recipe)
+    data = load_recipe_data(recipe, data)
     if not len(data.splits["validation"]):
         raise ConfigError("training needs validation images to choose and calibrate the model")
 
@@ -123,7 +122,8 @@ def training_pipeline(recipe: Recipe, data: "ImageData", batch_size: int, first_
         batch_size,
         shuffle=True,
         seed=recipe.training.seed,
-        epochs=recipe.training.epochs,
+        # One epoch more than is used: Keras asks for a batch beyond the last, and warns at the end.
+        epochs=recipe.training.epochs + 1,
         first_epoch=first_epoch,
         drop_remainder=True,
         sampling=recipe.data.sampling,
@@ -131,7 +131,9 @@ def training_pipeline(recipe: Recipe, data: "ImageData", batch_size: int, first_
     )
 
 
-def make_optimizer(recipe: Recipe, model: "keras.Model", steps: int) -> "keras.optimizers.Optimizer":
+def make_optimizer(
+    recipe: Recipe, model: "keras.Model", steps: int
+) -> "keras.optimizers.Optimizer":
     """Return the built optimizer of a recipe for a run of `steps` steps."""
     import keras
 
@@ -263,6 +265,7 @@ def _fit(run, recipe, data, model, more_callbacks, say, progress):
                 initial_epoch=first_epoch,
                 steps_per_epoch=steps_per_epoch,
                 callbacks=[callback for callback in ours if callback] + list(more_callbacks),
+                shuffle=False,  # the pipeline does it, by seed
                 verbose=0,
             )
         else:
@@ -301,7 +304,8 @@ def compile_for_soft_labels(model, optimizer, **arguments) -> None:
     )
 
 
-def _resolve(recipe):
+def resolve_recipe(recipe: "Recipe | str") -> Recipe:
+    """Return a `Recipe` as it is, or the one of the catalogue by its name."""
     if isinstance(recipe, str):
         from recipes.catalog import get_recipe
 
@@ -311,22 +315,25 @@ def _resolve(recipe):
     return recipe
 
 
-def _load(data, recipe):
+def load_recipe_data(
+    recipe: Recipe, source: "ImageData | str", *, corrupt: str = "refuse"
+) -> "ImageData":
+    """Return the images of a source, read and split as the recipe says."""
     from recipes.data import ImageData, load_data
 
-    if isinstance(data, ImageData):
-        return data
+    if isinstance(source, ImageData):
+        return source
     chosen = recipe.data
-    with filtered_stderr() if "tensorflow" not in sys.modules else contextlib.nullcontext():
-        return load_data(
-            data,
-            image_size=chosen.image_size,
-            color=chosen.color,
-            fit=chosen.fit,
-            validation=chosen.validation,
-            test=chosen.test,
-            seed=chosen.split_seed,
-        )
+    return load_data(
+        source,
+        image_size=chosen.image_size,
+        color=chosen.color,
+        fit=chosen.fit,
+        validation=chosen.validation,
+        test=chosen.test,
+        seed=chosen.split_seed,
+        corrupt=corrupt,
+    )
 
 
 def _refuse_other(what, expected, found, out):

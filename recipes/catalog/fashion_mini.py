@@ -1,6 +1,8 @@
 """A small classifier of clothes in about two minutes on two processor cores.
 
 Source: the bundled 6,000 images of Fashion-MNIST; the network is the ResNet-9 of DAWNBench entries.
+
+Measured: see benchmarks/RESULTS.md.
 """
 
 from recipes.config import (

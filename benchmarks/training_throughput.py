@@ -1,0 +1,222 @@
+"""Training throughput against a plain Keras `fit`, and against PyTorch, in the same run.
+
+    python benchmarks/training_throughput.py --json
+
+The same network, batch size, images and augmentation on every side:
+
+* `recipe`: the training path of this package (fused batch normalisation; bfloat16 where the
+  processor computes it);
+* `recipe float32`: the same without bfloat16;
+* `keras`: the same layers with `keras.layers.BatchNormalization`, float32, the same pipeline;
+* `recipe, fixed batch`: the training path fed one batch in memory, which shows what the input
+  pipeline costs;
+* `torch`: the same network in PyTorch, channels last, eager, float32 and under bfloat16 autocast,
+  on a fixed batch (only where `torch` is installed; it is no dependency).
+
+The sides take turns, a round each, and the ratio of a side to `keras` is taken within the round;
+the median over the rounds is printed. Times include everything that `fit` does.
+"""
+
+import argparse
+import json
+import statistics
+import time
+
+from recipes._quiet import import_tensorflow
+
+import_tensorflow()
+
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
+
+from recipes import FusedBatchNormalization, Recipe, build_model, load_data  # noqa: E402
+from recipes.config import AugmentationConfig, ModelConfig, TrainingConfig  # noqa: E402
+from recipes.hardware import choose_precision, describe_machine  # noqa: E402
+from recipes.training import (  # noqa: E402
+    compile_for_soft_labels,
+    make_optimizer,
+    training_pipeline,
+)
+
+
+def main():
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="resnet20")
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--steps", type=int, default=12, help="training steps a round")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+
+    recipe = Recipe(
+        name="benchmark",
+        model=ModelConfig(name=options.model),
+        augmentation=AugmentationConfig(flip="horizontal", crop_padding=4),
+        training=TrainingConfig(epochs=10_000, batch_size=options.batch_size),
+    )
+    data = load_data(color_arrays(), validation=0.01, test=0.0)
+    sides = {
+        "recipe": KerasSide(recipe, data, precision=choose_precision("auto")[0]),
+        "recipe float32": KerasSide(recipe, data, precision="float32"),
+        "keras": KerasSide(recipe, data, precision="float32", stock=True),
+        "recipe, fixed batch": KerasSide(
+            recipe, data, precision=choose_precision("auto")[0], fixed=True
+        ),
+    }
+    sides.update(torch_sides(options))
+    speeds = {name: [] for name in sides}
+    for round_ in range(options.rounds + 1):
+        for name, side in sides.items():
+            started = time.perf_counter()
+            side.run(options.steps)
+            seconds = time.perf_counter() - started
+            if round_:  # the first round compiles
+                speeds[name].append(options.steps * options.batch_size / seconds)
+    report(speeds, options)
+
+
+def color_arrays():
+    """Return 4,096 random 32x32 colour images of 10 classes: speed does not depend on content."""
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (4096, 32, 32, 3), dtype=np.uint8)
+    return images, np.arange(4096) % 10
+
+
+class KerasSide:
+    """A compiled model and an endless pipeline; `run(steps)` is one `fit`."""
+
+    def __init__(self, recipe, data, *, precision, stock=False, fixed=False):
+        keras.config.set_dtype_policy(precision)
+        model = build_model(
+            recipe.model.name, input_shape=data.image_shape, classes=10, classifier_activation=None
+        )
+        if stock:
+            model = keras.models.clone_model(model, clone_function=to_stock)
+        keras.config.set_dtype_policy("float32")
+        steps = 10_000
+        compile_for_soft_labels(model, make_optimizer(recipe, model, steps))
+        pipeline = training_pipeline(recipe, data, recipe.training.batch_size)
+        if fixed:
+            pipeline = pipeline.take(1).cache().repeat()
+        self.model, self.pipeline = model, pipeline
+
+    def run(self, steps):
+        """Fit for some steps."""
+        self.model.fit(self.pipeline, steps_per_epoch=steps, epochs=1, verbose=0)
+
+
+def to_stock(layer):
+    """Return a copy of a layer, with stock batch normalisation for the fused one."""
+    config = layer.get_config()
+    if isinstance(layer, FusedBatchNormalization):
+        return keras.layers.BatchNormalization.from_config(config)
+    return layer.__class__.from_config(config)
+
+
+def torch_sides(options):
+    """Return the PyTorch sides, or none where torch is not installed."""
+    try:
+        import torch
+    except ImportError:
+        return {}
+    if options.model != "resnet20":
+        return {}
+    return {
+        "torch float32": TorchSide(torch, options.batch_size, autocast=False),
+        "torch bfloat16": TorchSide(torch, options.batch_size, autocast=True),
+    }
+
+
+class TorchSide:
+    """ResNet-20 for CIFAR in PyTorch on a fixed batch, channels last, Nesterov SGD."""
+
+    def __init__(self, torch, batch_size, *, autocast):
+        self.torch, self.autocast = torch, autocast
+        self.model = torch_resnet20(torch).to(memory_format=torch.channels_last)
+        generator = np.random.default_rng(0)
+        images = generator.standard_normal((batch_size, 3, 32, 32), dtype=np.float32)
+        self.images = torch.from_numpy(images).to(memory_format=torch.channels_last)
+        self.labels = torch.from_numpy(np.arange(batch_size) % 10)
+        self.optimizer = torch.optim.SGD(
+            self.model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4
+        )
+
+    def run(self, steps):
+        """Train for some steps."""
+        torch = self.torch
+        for _ in range(steps):
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.autocast):
+                loss = torch.nn.functional.cross_entropy(self.model(self.images), self.labels)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            self.optimizer.step()
+
+
+def torch_resnet20(torch):
+    """Return ResNet-20 with option-A shortcuts, 269,722 parameters."""
+    nn = torch.nn
+
+    class Block(nn.Module):
+        def __init__(self, inputs, outputs, stride):
+            super().__init__()
+            self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+            self.norm1 = nn.BatchNorm2d(outputs)
+            self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+            self.norm2 = nn.BatchNorm2d(outputs)
+            self.stride, self.extra = stride, outputs - inputs
+
+        def forward(self, x):
+            y = torch.relu(self.norm1(self.conv1(x)))
+            y = self.norm2(self.conv2(y))
+            if self.extra:
+                x = x[:, :, :: self.stride, :: self.stride]
+                x = nn.functional.pad(x, (0, 0, 0, 0, self.extra // 2, self.extra // 2))
+            return torch.relu(y + x)
+
+    layers = [nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
+    for inputs, outputs in ((16, 16), (16, 32), (32, 64)):
+        layers.append(Block(inputs, outputs, 1 if inputs == outputs else 2))
+        layers += [Block(outputs, outputs, 1) for _ in range(2)]
+    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10)]
+    return nn.Sequential(*layers)
+
+
+def report(speeds, options):
+    """Print medians and ratios."""
+    rows = {}
+    for name, values in speeds.items():
+        ratios = [value / base for value, base in zip(values, speeds["keras"], strict=True)]
+        rows[name] = {
+            "images_per_second": round(statistics.median(values), 1),
+            "ratio_to_keras": round(statistics.median(ratios), 3),
+            "ratio_least": round(min(ratios), 3),
+            "ratio_most": round(max(ratios), 3),
+        }
+    shares = [
+        1 - through / fixed
+        for through, fixed in zip(speeds["recipe"], speeds["recipe, fixed batch"], strict=True)
+    ]
+    result = {
+        "model": options.model,
+        "batch_size": options.batch_size,
+        "rounds": options.rounds,
+        "steps_a_round": options.steps,
+        "sides": rows,
+        "pipeline_cost": round(statistics.median(shares), 3),
+        "machine": describe_machine(),
+    }
+    if options.json:
+        print(json.dumps(result, indent=2))
+        return
+    print(f"{options.model}, batch {options.batch_size}, {options.rounds} rounds: median images/s")
+    for name, row in rows.items():
+        print(
+            f"{name:<22}{row['images_per_second']:>9.1f}   {row['ratio_to_keras']:.2f} x keras "
+            f"({row['ratio_least']:.2f} to {row['ratio_most']:.2f})"
+        )
+    print(f"share of the time that the input pipeline takes: {100 * result['pipeline_cost']:.1f} %")
+
+
+if __name__ == "__main__":
+    main()

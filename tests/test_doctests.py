@@ -1,0 +1,25 @@
+"""Every example in a docstring runs and prints what it says."""
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+PACKAGES = ("augment", "callbacks", "recipes", "tuning")
+
+
+def _modules():
+    for package in PACKAGES:
+        yield package
+        folder = importlib.import_module(package).__path__
+        for module in pkgutil.walk_packages(folder, prefix=f"{package}."):
+            if not module.name.endswith("__main__"):
+                yield module.name
+
+
+@pytest.mark.parametrize("name", list(_modules()))
+def test_examples(name):
+    module = importlib.import_module(name)
+    results = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
+    assert results.failed == 0

@@ -1,0 +1,55 @@
+"""Importing the packages and asking the command for help load no TensorFlow."""
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+_HEAVY = "{'tensorflow', 'keras', 'matplotlib', 'scipy', 'PIL'}"
+_LIGHT_COMMANDS = [
+    "import recipes, augment, callbacks, tuning",
+    "import recipes; recipes.list_recipes(); recipes.get_recipe('fashion-mini')",
+    "import recipes.training, recipes.run, tuning.pipeline",
+    "from recipes.cli import main; main(['list'])",
+    "from recipes.cli import main; main(['list', '--models'])",
+    "from recipes.cli import main; main(['show', 'fashion-mini', '--json'])",
+    "from recipes.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass",
+]
+
+
+@pytest.mark.parametrize("code", _LIGHT_COMMANDS)
+def test_loads_no_tensorflow(code):
+    program = (
+        f"{code}\nimport sys\nassert not {_HEAVY} & set(sys.modules), {_HEAVY} & set(sys.modules)"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
+    )
+    assert answer.returncode == 0, answer.stderr
+
+
+@pytest.mark.parametrize("package", ["augment", "callbacks", "recipes", "tuning"])
+def test_every_public_name_resolves(package):
+    module = importlib.import_module(package)
+    assert module.__all__
+    for name in module.__all__:
+        assert getattr(module, name) is not None
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = module.no_such_name
+
+
+def test_tensorflow_start_up_is_quiet_but_warnings_pass():
+    program = (
+        "import os\n"
+        "from recipes._quiet import filtered_stderr, import_tensorflow\n"
+        "import_tensorflow()\n"
+        "with filtered_stderr():\n"
+        "    os.write(2, b'I0000 oneDNN custom operations are on.\\n')\n"
+        "    os.write(2, b'W0000 a real warning\\n')\n"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120
+    )
+    assert answer.returncode == 0
+    assert answer.stderr == "W0000 a real warning\n"

@@ -1,0 +1,127 @@
+"""The main job: images in; a trained, calibrated, int8 TFLite classifier and a report out."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from recipes.config import Recipe
+from recipes.errors import RunError
+from recipes.run import Run, check_output
+
+if TYPE_CHECKING:
+    from recipes.data import ImageData
+
+QUANTIZATIONS = ("int8", "float32")
+
+
+def train_and_export(
+    recipe: Recipe | str,
+    source: "ImageData | str",
+    out: str | os.PathLike,
+    *,
+    corrupt: str = "refuse",
+    export: bool = True,
+    quantizations: Sequence[str] = QUANTIZATIONS,
+    say: Callable[[str], None] | None = None,
+    progress: bool = True,
+) -> Run:
+    """Train, calibrate, judge, export and report; everything lands in one run directory.
+
+    Args:
+        recipe: A `Recipe`, or the name of one in the catalogue.
+        source: What `load_data` takes, loaded as the recipe says; or an `ImageData`.
+        out: New or empty folder for the run.
+        corrupt: `"refuse"` or `"skip"` image files that cannot be read.
+        export: Whether to make TFLite files.
+        quantizations: Which: of `"int8"`, `"float16"`, `"float32"`.
+        say: Receives lines about choices made; default: the standard error stream.
+        progress: Show the progress bar and a line an epoch.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        RecipesError: One line about what is wrong with recipe, images or folder.
+
+    Example:
+        >>> run = train_and_export("fashion-mini", "fashion-mini", "runs/demo")  # doctest: +SKIP
+        >>> run.export["files"][0]["file"]                                       # doctest: +SKIP
+        'model.tflite'
+    """
+    from recipes.training import load_recipe_data, resolve_recipe, train
+
+    recipe = resolve_recipe(recipe)
+    check_output(out, resume=False)
+    data = load_recipe_data(recipe, source, corrupt=corrupt)
+    run = train(recipe, data, out, say=say, progress=progress)
+    return _finish(run, data, export and quantizations, say)
+
+
+def resume_and_export(
+    directory: str | os.PathLike,
+    *,
+    data: "ImageData | None" = None,
+    export: bool = True,
+    quantizations: Sequence[str] = QUANTIZATIONS,
+    say: Callable[[str], None] | None = None,
+    progress: bool = True,
+) -> Run:
+    """Go on with an interrupted run, wherever it was, to the result it would have had.
+
+    Args:
+        directory: The run directory.
+        data: Its images, where they did not come from a source that can be loaded again.
+        export: As in `train_and_export`, like the rest.
+        quantizations: See there.
+        say: See there.
+        progress: See there.
+
+    Raises:
+        RunError: If there is no run to resume, or its images have changed.
+    """
+    from recipes.training import train
+
+    check_output(directory, resume=True)
+    run = Run(directory)
+    data = data or run.load_data()
+    run = train(run.recipe, data, directory, resume=True, say=say, progress=progress)
+    return _finish(run, data, export and quantizations, say)
+
+
+def export_again(
+    directory: str | os.PathLike,
+    quantizations: Sequence[str] = QUANTIZATIONS,
+    *,
+    data: "ImageData | None" = None,
+) -> dict:
+    """Make and measure the TFLite files of a finished run, and renew its report.
+
+    Returns:
+        What `export.json` holds.
+
+    Raises:
+        RunError: If the run is unfinished, or its images have changed.
+    """
+    run = Run(directory)
+    if not run.finished:
+        raise RunError(
+            f"{directory} is not finished; go on with: recipes train --resume {directory}"
+        )
+    return _finish(run, data or run.load_data(), quantizations).export
+
+
+def _finish(run, data, quantizations, say=None):
+    from recipes.evaluation.report import write_report
+
+    say = say or (lambda line: print(line, file=sys.stderr))
+    try:
+        if quantizations:
+            from tuning.export import export_run
+
+            say(f"exporting {', '.join(quantizations)}, and measuring the files")
+            export_run(run.directory, data, quantizations=tuple(quantizations))
+        write_report(run.directory)
+    except OSError as error:
+        raise RunError(f"cannot write to {run.directory}: {error.strerror or error}") from error
+    return run
