@@ -1,6 +1,9 @@
 """What all model builders share: input, convolution, head, weights, and checks of arguments."""
 
 import os
+import re
+import warnings
+import zipfile
 from pathlib import Path
 
 import keras
@@ -213,7 +216,23 @@ def load_weights(model, path):
     if not path.is_file():
         raise ConfigError(f"weights file not found: {path}")
     try:
-        model.load_weights(path)
-    except (ValueError, OSError, KeyError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"weights of {path} do not fit {model.name}: {reason}") from error
+        with warnings.catch_warnings():
+            # Keras warns about its own bookkeeping for each layer that the file lacks.
+            warnings.filterwarnings("ignore", "Skipping nested container", UserWarning)
+            model.load_weights(path)
+    except (ValueError, OSError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
+        raise ConfigError(
+            f"weights of {path} do not fit {model.name}: {_first_reason(str(error))}"
+        ) from error
+
+
+def _first_reason(message):
+    """Return what Keras' error says about the first layer that does not fit, in one line."""
+    layer = re.search(r"for object <\w+ name=(\w+)", message)
+    shapes = re.search(r"variable\.shape=(\([^)]*\)), Received: value\.shape=(\([^)]*\))", message)
+    counts = re.search(r"expected (\d+) variables, but received (\d+)", message)
+    if layer and shapes:
+        return f"{layer[1]} takes the shape {shapes[1]}, the file holds {shapes[2]}"
+    if layer and counts:
+        return f"{layer[1]} takes {counts[1]} arrays, the file holds {counts[2]}"
+    return " ".join(message.split())[:200]

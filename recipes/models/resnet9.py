@@ -81,7 +81,7 @@ def build_resnet9(
         mean=mean,
         variance=variance,
     )
-    x = _unit(x, width, name="stem_", number="")
+    x = _unit(x, width, name="stem")
     for stage in (1, 2):
         x = _stage(x, width * 2**stage, stochastic_depth * stage / 2, name=f"stage{stage}")
     if include_top:
@@ -91,24 +91,23 @@ def build_resnet9(
     return common.finish(inputs, outputs, name=name or "resnet9", weights=weights)
 
 
-def _unit(x, width, *, name, number):
+def _unit(x, width, *, name, number=""):
     """Return a 3x3 convolution, batch normalisation and ReLU of `x`."""
-    x = common.convolution(x, width, initializer="he_normal", name=f"{name}conv{number}")
-    x = common.batch_normalization(x, name=f"{name}bn{number}")
-    return common.relu(x, name=f"{name}relu{number}")
+    x = common.convolution(x, width, initializer="he_normal", name=f"{name}_conv{number}")
+    x = common.batch_normalization(x, name=f"{name}_bn{number}")
+    return common.relu(x, name=f"{name}_relu{number}")
 
 
 def _stage(x, width, drop, *, name):
-    x = common.convolution(x, width, initializer="he_normal", name=f"{name}_conv")
-    x = common.batch_normalization(x, name=f"{name}_bn")
-    # Pooling before the ReLU gives the same numbers and leaves it a quarter of the work.
+    x = _unit(x, width, name=name)
+    # ReLU before pooling costs training 1 % more than after, and lets an int8 converter fold it
+    # into the convolution, which then spends no codes on negative numbers.
     x = keras.layers.MaxPooling2D(2, name=f"{name}_pool")(x)
-    x = common.relu(x, name=f"{name}_relu")
-    residual = _unit(x, width, name=f"{name}_block1_", number=1)
-    residual = _unit(residual, width, name=f"{name}_block1_", number=2)
+    block = f"{name}_block1"
+    residual = _unit(_unit(x, width, name=block, number=1), width, name=block, number=2)
     if drop:
-        residual = StochasticDepth(drop, name=f"{name}_block1_drop")(residual)
-    return keras.layers.Add(name=f"{name}_block1_add")([residual, x])
+        residual = StochasticDepth(drop, name=f"{block}_drop")(residual)
+    return keras.layers.Add(name=f"{block}_add")([residual, x])
 
 
 def _classifier(x, classes, dropout, classifier_activation):
