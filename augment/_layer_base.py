@@ -18,12 +18,11 @@ def _compiled(operation, arguments):
 class _Augmentation(keras.layers.Layer):
     """Base of all the layers.
 
-    Subclasses set `_operation` and `_check`, static methods of `augment`'s modules that take the
-    arguments named in `_arguments`, which are the layer's attributes.
+    Subclasses set `_operation`, a function of `augment`, and `_arguments`, the names of its keyword
+    arguments, which are attributes of the layer too.
     """
 
     _operation = None
-    _check = None
     _arguments = ()
 
     def __init__(self, seed=None, **kwargs):

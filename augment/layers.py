@@ -1,10 +1,9 @@
 """Keras layers over the operations: each a configuration, a counter of seeds, and one call.
 
 A layer draws its seeds from a `keras.random.SeedGenerator`: `[seed, 0]`, `[seed, 1]` and so on, a
-new one each call. In `Dataset.map` with parallel calls the order of the calls is not fixed, so which
-batch gets which seed is not either, and a run cannot be repeated exactly. Where that matters, map
-the functions of `augment` with a seed made from a counter, as `augment.training_transform` is meant
-to be.
+new one each call. In `Dataset.map` with parallel calls the order of the calls is not fixed, so
+which batch gets which seed is not either, and a run cannot be repeated exactly. Where that matters,
+map the functions of `augment`, or `augment.training_transform`, with a seed made from a counter.
 
 The layers subclass `keras.layers.Layer` and not Keras' own preprocessing base class, whose `call`
 defaults to training mode and can leave later layers of a model in it.

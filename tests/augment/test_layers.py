@@ -1,0 +1,174 @@
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import augment
+
+IMAGE_LAYERS = {
+    "RandomFlip": {"horizontal": False, "vertical": True, "probability": 0.75},
+    "RandomCrop": {"padding": 3, "fill": "reflect", "value": 4},
+    "RandomErasing": {"probability": 0.8, "scale": (0.1, 0.2), "ratio": (0.5, 2), "fill": "mean"},
+    "Cutout": {"size": 3, "probability": 0.9, "fill": 7},
+}
+MIX_LAYERS = {
+    "MixUp": {
+        "alpha": 0.7,
+        "classes": 4,
+        "label_smoothing": 0.1,
+        "probability": 0.9,
+        "mode": "batch",
+    },
+    "CutMix": {
+        "alpha": 0.7,
+        "classes": 4,
+        "label_smoothing": 0.1,
+        "probability": 0.9,
+        "mode": "element",
+    },
+    "MixUpOrCutMix": {
+        "mixup_alpha": 0.7,
+        "cutmix_alpha": 0.6,
+        "switch_probability": 0.4,
+        "probability": 0.9,
+        "classes": 4,
+        "label_smoothing": 0.1,
+        "mode": "element",
+    },
+}
+FUNCTIONS = {
+    "RandomFlip": augment.random_flip,
+    "RandomCrop": augment.random_crop,
+    "RandomErasing": augment.random_erasing,
+    "Cutout": augment.cutout,
+    "MixUp": augment.mixup,
+    "CutMix": augment.cutmix,
+    "MixUpOrCutMix": augment.mixup_or_cutmix,
+}
+LAYERS = {**IMAGE_LAYERS, **MIX_LAYERS}
+LABELS = np.array([0, 1, 2, 3, 3, 2])
+
+
+def make(name, **changes):
+    return getattr(augment, name)(**{**LAYERS[name], "seed": 11, **changes})
+
+
+def call(layer, images, **arguments):
+    """Return the changed images, whatever kind of layer it is."""
+    if type(layer).__name__ in IMAGE_LAYERS:
+        return layer(images, **arguments).numpy()
+    return layer((images, LABELS), **arguments)[0].numpy()
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_each_call_is_the_function_with_the_next_seed(random_images, name):
+    layer, images = make(name), random_images(6)
+    for step in range(3):
+        inputs = (images,) if name in IMAGE_LAYERS else (images, LABELS)
+        expected = FUNCTIONS[name](*inputs, seed=[11, step], **LAYERS[name])
+        found = layer(images if name in IMAGE_LAYERS else inputs, training=True)
+        if name in IMAGE_LAYERS:
+            np.testing.assert_array_equal(found, expected)
+        else:
+            np.testing.assert_array_equal(found[0], expected[0])
+            np.testing.assert_allclose(found[1], expected[1], atol=1e-7)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_configuration_holds_every_argument_and_survives_json(random_images, name):
+    layer = make(name)
+    saved = keras.saving.serialize_keras_object(layer)
+    assert saved["registered_name"] == f"keras_recipes>{name}"
+    again = keras.saving.deserialize_keras_object(json.loads(json.dumps(saved)))
+    config = again.get_config()
+    for argument, value in {**LAYERS[name], "seed": 11}.items():
+        assert config[argument] == (list(value) if isinstance(value, tuple) else value)
+    images = random_images(6)
+    np.testing.assert_array_equal(
+        call(again, images, training=True), call(layer, images, training=True)
+    )
+
+
+@pytest.mark.parametrize("arguments", [{}, {"training": False}])
+@pytest.mark.parametrize("name", LAYERS)
+def test_images_stay_unless_training(random_images, name, arguments):
+    images = random_images(6)
+    np.testing.assert_array_equal(call(make(name), images, **arguments), images)
+
+
+@pytest.mark.parametrize("name", MIX_LAYERS)
+def test_labels_become_rows_even_unless_training(random_images, name):
+    images = random_images(6)
+    _, targets = make(name)((images, LABELS), training=False)
+    np.testing.assert_array_equal(targets, np.eye(4)[LABELS])
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_dictionaries_and_tuples_in_tf_data_under_mixed_precision(random_images, name):
+    """Other entries come through: no class 257 rounded to 256, no string in the way."""
+    layer = make(name, dtype="mixed_bfloat16")
+    images, numbers = random_images(6), np.arange(252, 258)
+    data = {"images": images, "labels": LABELS, "number": numbers, "name": ["cat"] * 6}
+    dataset = tf.data.Dataset.from_tensors(data)
+    (result,) = dataset.map(lambda batch: layer(batch, training=True))
+    assert result["images"].dtype == tf.uint8
+    np.testing.assert_array_equal(result["number"], numbers)
+    assert result["name"][0].numpy() == b"cat"
+    pairs = tf.data.Dataset.from_tensors((images.astype("float32"), LABELS))
+    ((changed, labels),) = pairs.map(lambda *pair: layer(pair, training=True))
+    assert changed.dtype == tf.float32
+    expected = tf.float32 if name in MIX_LAYERS else tf.int64
+    assert labels.dtype == result["labels"].dtype == expected
+
+
+def test_in_a_model_they_act_in_training_alone(random_images):
+    images = random_images(8).astype("float32")
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            augment.RandomCrop(padding=2, seed=1),
+            augment.Cutout(size=4, seed=2),
+            keras.layers.BatchNormalization(),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(3),
+        ]
+    )
+    moving_mean = model.layers[2].moving_mean
+    before = np.array(moving_mean)
+    first, second = model(images), model(images)
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_array_equal(before, np.array(moving_mean))
+    assert (model(images, training=True) != model(images, training=True)).numpy().any()
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    history = model.fit(images, np.arange(8) % 3, batch_size=4, epochs=1, verbose=0)
+    assert np.isfinite(history.history["loss"][0])
+    assert keras.models.model_from_json(model.to_json()).layers[0].padding == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("RandomFlip", {"probability": 2}, "probability must be a number"),
+        ("RandomFlip", {"horizontal": "yes"}, "horizontal must be True or False"),
+        ("RandomCrop", {"padding": -1}, "padding must be an integer"),
+        ("RandomErasing", {"scale": (0.2, 0.1)}, "scale must be in rising order"),
+        ("Cutout", {"size": 0.5}, "size must be an integer"),
+        ("MixUp", {"alpha": -1}, "alpha must be a number"),
+        ("CutMix", {"mode": "pair"}, "mode must be"),
+        ("MixUpOrCutMix", {"classes": 1}, "classes must be an integer"),
+    ],
+)
+def test_bad_arguments_are_found_when_made(name, changes, message):
+    with pytest.raises(ValueError, match=message):
+        make(name, **changes)
+
+
+@pytest.mark.parametrize("name", MIX_LAYERS)
+def test_mixing_without_labels_is_refused(random_images, name):
+    layer = make(name)
+    with pytest.raises(ValueError, match=r"call it on \(images, labels\)"):
+        layer(random_images(2), training=True)
+    with pytest.raises(ValueError, match=r"inputs must have \['labels'\]"):
+        layer({"images": random_images(2)}, training=True)

@@ -1,0 +1,119 @@
+"""What holds for every operation: dtypes, sizes, seeds, and the same result wherever it runs."""
+
+import functools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import augment
+
+OPERATIONS = {
+    "flip": functools.partial(augment.random_flip, vertical=True),
+    "crop": functools.partial(augment.random_crop, padding=3, value=9),
+    "crop_reflect": functools.partial(augment.random_crop, padding=3, fill="reflect"),
+    "erasing_noise": functools.partial(augment.random_erasing, probability=0.7),
+    "erasing_mean": functools.partial(augment.random_erasing, probability=0.7, fill="mean"),
+    "cutout": functools.partial(augment.cutout, size=4, fill=30),
+}
+MIXES = {
+    "mixup": functools.partial(augment.mixup, alpha=1.0, classes=4),
+    "cutmix": functools.partial(augment.cutmix, classes=4),
+    "either": functools.partial(augment.mixup_or_cutmix, classes=4, probability=0.8),
+    "either_batch": functools.partial(augment.mixup_or_cutmix, classes=4, mode="batch"),
+}
+
+
+def bind(name):
+    """Return the operation as a function of images and seed, with a list of results."""
+    if name in OPERATIONS:
+        return lambda images, seed: [OPERATIONS[name](images, seed)]
+    return lambda images, seed: list(MIXES[name](images, tf.range(tf.shape(images)[0]) % 4, seed))
+
+
+ALL = [*OPERATIONS, *MIXES]
+
+
+def assert_equal(first, second):
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_same_pixels_eager_graph_xla_and_unknown_sizes(random_images, name):
+    operation, images = bind(name), tf.constant(random_images(11, 7, 10))
+    seed = tf.constant([3, 4])
+    expected = operation(images, seed)
+    assert (expected[0] != images).numpy().any()
+    unknown = [tf.TensorSpec([None] * 4, tf.uint8), tf.TensorSpec([2], tf.int32)]
+    graph = tf.function(operation, autograph=False, input_signature=unknown)
+    assert_equal(graph(images, seed), expected)
+    compiled = tf.function(operation, autograph=False, jit_compile=True)
+    assert_equal(compiled(images, seed), expected)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_same_pixels_in_parallel_tf_data(random_images, map_seeds, name):
+    operation, images = bind(name), tf.constant(random_images(5))
+    results = map_seeds(lambda seed: tuple(operation(images, seed)), 6)
+    for step, result in enumerate(results):
+        assert_equal(result, operation(images, [7, step]))
+    assert any((results[0][0] != result[0]).any() for result in results[1:])
+
+
+@pytest.mark.parametrize("dtype", [tf.uint8, tf.float16, tf.bfloat16, tf.float32])
+@pytest.mark.parametrize("name", ALL)
+def test_dtype_and_range_are_kept(random_images, name, dtype):
+    operation, whole = bind(name), random_images(6, channels=1)
+    result = operation(tf.cast(whole, dtype), [1, 1])[0]
+    assert result.dtype == dtype
+    assert result.shape == whole.shape
+    values = tf.cast(result, tf.float32).numpy()
+    assert values.min() >= 0
+    assert values.max() <= 255
+    # float16 and bfloat16 hold whole numbers up to 255; means and blends round further.
+    expected = operation(whole, [1, 1])[0].numpy().astype(np.float32)
+    np.testing.assert_allclose(values, expected, atol=1.001 if dtype != tf.uint8 else 0)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_an_image_is_treated_the_same_in_a_shorter_batch(random_images, name):
+    operation, images = bind(name), random_images(9)
+    assert_equal([operation(images[:4], [1, 1])[0]], [operation(images, [1, 1])[0][:4]])
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize(
+    ("images", "error", "message"),
+    [
+        (np.zeros((8, 8, 3), np.uint8), ValueError, r"\(8, 8, 3\); batch them first"),
+        (np.zeros((1, 2, 8, 8, 3), np.uint8), ValueError, "images must have the shape"),
+        (np.zeros((2, 8, 8, 3), np.int32), TypeError, "received: int32"),
+        (np.zeros((2, 8, 8, 3), np.float64), TypeError, "received: float64"),
+    ],
+)
+def test_bad_images(name, images, error, message):
+    with pytest.raises(error, match=message):
+        bind(name)(images, [1, 2])
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_unknown_rank_is_refused(name):
+    function = tf.function(bind(name), autograph=False)
+    with pytest.raises(ValueError, match="images must have the shape"):
+        function.get_concrete_function(tf.TensorSpec(None, tf.uint8), tf.TensorSpec([2], tf.int32))
+
+
+def test_operations_with_one_seed_are_not_correlated():
+    """Draws of each operation, seen from outside, in 3000 images with the same seed."""
+    columns = np.tile(np.arange(1, 10, dtype=np.uint8), (3000, 9, 1))[..., None]
+    seed = [5, 5]
+    flips = augment.random_flip(columns, seed).numpy()[:, 0, 0, 0] == 9
+    shifts = augment.random_crop(columns, seed, padding=4).numpy()[:, 4, 4, 0]
+    cuts = (augment.cutout(columns, seed, size=3).numpy() == 0).argmax(2)[:, :, 0].max(1)
+    erased = (augment.random_erasing(columns, seed, fill=0).numpy() == 0).any((1, 2, 3))
+    _, targets = augment.mixup(columns, np.arange(3000), seed, alpha=1.0, classes=3000)
+    weights = targets.numpy()[np.arange(3000), np.arange(3000)]
+    seen = np.array([flips, shifts, cuts, erased, weights], float)
+    assert (seen.std(1) > 0).all()
+    assert np.abs(np.corrcoef(seen) - np.eye(5)).max() < 0.07

@@ -1,0 +1,31 @@
+import doctest
+import importlib
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+import tensorflow as tf
+
+import augment
+
+MODULES = [f"augment.{module.name}" for module in pkgutil.iter_modules(augment.__path__)]
+
+
+def test_importing_loads_no_tensorflow():
+    code = "import augment, sys; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_every_public_name_resolves():
+    for name in augment.__all__:
+        assert getattr(augment, name).__name__ == name
+        assert name in dir(augment)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = augment.nothing
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_examples_run(module):
+    results = doctest.testmod(importlib.import_module(module), extraglobs={"tf": tf})
+    assert results.failed == 0
