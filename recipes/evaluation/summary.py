@@ -5,7 +5,6 @@ from typing import NamedTuple
 from recipes.evaluation.metrics import confused_pairs
 from recipes.evaluation.run_files import RunFiles
 from recipes.evaluation.wording import (
-    NONE,
     counted,
     decimals,
     interval,
@@ -34,34 +33,6 @@ class Verdict(NamedTuple):
 
     level: str
     text: str
-
-
-class Definition(NamedTuple):
-    """A number of metrics.json: its key, name, decimals (`None` for a percentage), meaning."""
-
-    key: str
-    name: str
-    digits: int | None
-    meaning: str
-
-    def show(self, metrics: dict | None) -> str:
-        """Return the number as text, a dash where it is not there."""
-        value = (metrics or {}).get(self.key)
-        return percent(value) if self.digits is None else decimals(value, self.digits)
-
-
-DEFINITIONS = (
-    Definition("accuracy", "Accuracy", None, "Share of the images whose most probable class is the true one. Its interval is Wilson's, at 95% confidence."),
-    Definition("top5_accuracy", "Top-5 accuracy", None, "Share of the images whose true class is among the five most probable."),
-    Definition("balanced_accuracy", "Balanced accuracy", None, "Mean recall of the classes; each counts the same however many images it has."),
-    Definition("macro_f1", "Macro F1", 4, "Mean over the classes of F1, the harmonic mean of precision and recall."),
-    Definition("nll", "Negative log-likelihood", 4, "Mean of −ln(probability given to the true class), in nats; 0 is perfect, ln(classes) is guessing."),
-    Definition("brier", "Brier score", 4, "Mean squared distance between the probabilities and the truth, summed over classes; 0 is perfect, 2 the worst."),
-    Definition("ece", "Expected calibration error (ECE)", 4, "Mean gap between confidence and accuracy over 15 equal bins of confidence, weighted by their images."),
-    Definition("mce", "Maximum calibration error", 4, "The largest such gap of a bin; one with few images can decide it."),
-    Definition("adaptive_ece", "Adaptive calibration error", 4, "The same mean gap over 15 bins that hold equally many images."),
-    Definition("classwise_ece", "Class-wise calibration error", 4, "Mean over the classes of the calibration error of that class's own probability."),
-)  # fmt: skip
 
 
 def headlines(run: RunFiles) -> list[Headline]:
@@ -141,7 +112,7 @@ def verdicts(run: RunFiles) -> list[Verdict]:
         found.append(
             Verdict(
                 "warn",
-                f"The data has {counted(len(problems), 'known problem')}; they are listed below.",
+                f"The data has {counted(len(problems), 'known problem')}, listed below.",
             )
         )
     return found
@@ -210,7 +181,7 @@ def _accuracy_verdicts(run):
 
 
 def _calibration_verdicts(run):
-    split, judged = run.judged
+    judged = run.judged[1]
     images, ece, noise = f"{judged['images']:,} images", judged["ece"], _noise(judged)
     found = []
     if noise is not None and ece <= noise:
@@ -236,7 +207,7 @@ def _calibration_verdicts(run):
             Verdict(
                 "warn",
                 f"The temperature {decimals(fit['value'], 2)} is at the limit of its range: the "
-                "validation images do not determine it, so the probabilities are not to be trusted.",
+                "validation images do not determine it, so do not trust the probabilities.",
             )
         )
     elif fit:
@@ -310,16 +281,3 @@ def _paired(entry):
     if not bounds:
         return ""
     return f"; the difference is {points(bounds[0])} to {points(bounds[1])} points, 95% confidence"
-
-
-__all__ = [
-    "DEFINITIONS",
-    "NONE",
-    "Definition",
-    "Headline",
-    "Verdict",
-    "exported",
-    "headlines",
-    "loss",
-    "verdicts",
-]

@@ -1,0 +1,60 @@
+"""The report of a run: one page that needs nothing else, and the same as Markdown."""
+
+import os
+from pathlib import Path
+
+from recipes.errors import RunError
+from recipes.evaluation.markdown import markdown_report
+from recipes.evaluation.page import document, join, tag
+from recipes.evaluation.run_files import RunFiles, read_run
+from recipes.evaluation.sections import SECTIONS, lead
+from recipes.files import write_text
+
+
+def write_report(run_directory: str | os.PathLike) -> Path:
+    """Write `report.html` and `report.md` from the files of a run directory.
+
+    The page holds its own style sheet, charts and pictures, and asks nothing of a network. Only
+    recipe.json must be there: of anything else that is missing, as in an interrupted run, the
+    report says so and shows the rest. The same files give the same bytes.
+
+    Args:
+        run_directory: As `train` writes it.
+
+    Returns:
+        The path of `report.html`.
+
+    Raises:
+        RunError: If it is not a run directory, is of another format, or cannot be written to.
+
+    Example:
+        >>> write_report("runs/demo")                                       # doctest: +SKIP
+        PosixPath('runs/demo/report.html')
+    """
+    run = read_run(run_directory)
+    page, text = html_report(run), markdown_report(run)
+    path = run.directory / "report.html"
+    try:
+        write_text(run.directory / "report.md", text)
+        write_text(path, page)
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror or error}") from error
+    return path
+
+
+def html_report(run: RunFiles) -> str:
+    """Return the whole page."""
+    parts = [lead(run)]
+    for name, title, build in SECTIONS:
+        content = build(run)
+        if content:
+            parts.append(tag("section", tag("h2", title), content, id=name))
+    parts.append(
+        tag(
+            "footer",
+            "Made from the files of the run directory by keras-recipes ",
+            (run.environment.get("versions") or {}).get("keras-recipes", ""),
+            ".",
+        )
+    )
+    return document(f"{run.recipe.get('name', 'Run')} · report", join(parts, "\n"))

@@ -1,0 +1,188 @@
+"""What a run directory holds, read leniently: what is missing is said, not raised."""
+
+import json
+import os
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from callbacks import calibration
+from recipes.errors import RunError
+from recipes.files import read_json
+from recipes.run import FORMAT_VERSION
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrongly classified image: pixels uint8 (height, width, channels), names, probability."""
+
+    pixels: np.ndarray
+    true: str
+    predicted: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """The contents of a run directory; a part that is missing is empty or `None`.
+
+    Attributes:
+        directory: The run directory.
+        recipe: recipe.json.
+        environment: environment.json.
+        data: data.json.
+        history: history.jsonl, one dictionary an epoch.
+        metrics: metrics.json, or `None` while the run is unfinished.
+        export: export.json, or `None` where nothing was exported.
+        mistakes: The most confident mistakes on the test images.
+        uncalibrated: Reliability table of the test images before temperature scaling, or `None`.
+        notes: What is missing or unreadable, in words.
+    """
+
+    directory: Path
+    recipe: dict
+    environment: dict = field(default_factory=dict)
+    data: dict = field(default_factory=dict)
+    history: list[dict] = field(default_factory=list)
+    metrics: dict | None = None
+    export: dict | None = None
+    mistakes: list[Mistake] = field(default_factory=list)
+    uncalibrated: dict | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def judged(self) -> tuple[str, dict] | None:
+        """The split whose numbers the report leads with, and those: test, else validation."""
+        for name in ("test", "validation"):
+            if self.metrics and self.metrics.get(name):
+                return name, self.metrics[name]
+        return None
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the classes, as far as they are known."""
+        if self.data.get("class_names"):
+            return list(self.data["class_names"])
+        return [row["name"] for row in self.judged[1]["per_class"]] if self.judged else []
+
+    @property
+    def epochs_planned(self) -> int | None:
+        """Number of epochs that the recipe asks for."""
+        return self.recipe.get("training", {}).get("epochs")
+
+
+def read_run(directory: str | os.PathLike) -> RunFiles:
+    """Read what there is in a run directory.
+
+    Raises:
+        RunError: If it is not a run directory, or of another format version.
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise RunError(f"no run directory at {directory}")
+    if not (directory / "recipe.json").exists():
+        raise RunError(f"{directory} is not a run directory: it has no recipe.json")
+    notes: list[str] = []
+    recipe = _read(directory / "recipe.json", notes)
+    if not isinstance(recipe, dict):
+        raise RunError(f"cannot read {directory / 'recipe.json'}")
+    environment = _read(directory / "environment.json", notes) or {}
+    version = environment.get("format_version", FORMAT_VERSION)
+    if version != FORMAT_VERSION:
+        raise RunError(
+            f"{directory} was written in run format {version}, "
+            f"this version reads format {FORMAT_VERSION}"
+        )
+    data = _read(directory / "data.json", notes) or {}
+    metrics = _read(
+        directory / "metrics.json",
+        notes,
+        "the run is unfinished: training has not ended yet, or was interrupted",
+    )
+    if metrics and not metrics.get("test"):
+        notes.append("there are no test images: the numbers are those of the validation images")
+    names = data.get("class_names") or []
+    mistakes, uncalibrated = [], ((metrics or {}).get("test_uncalibrated") or {}).get("reliability")
+    if metrics and metrics.get("test"):
+        mistakes, table = _read_predictions(directory / "predictions.npz", names, notes)
+        uncalibrated = uncalibrated or table
+    return RunFiles(
+        directory=directory,
+        recipe=recipe,
+        environment=environment,
+        data=data,
+        history=_read_history(directory / "history.jsonl", notes),
+        metrics=metrics,
+        export=_read(directory / "export.json", notes, "the model has not been exported to LiteRT")
+        if metrics
+        else None,
+        mistakes=mistakes,
+        uncalibrated=uncalibrated,
+        notes=notes,
+    )
+
+
+def _read(path: Path, notes: list[str], absent: str | None = None) -> Any:
+    """Read a JSON file; when that fails, return None and add a line to the notes."""
+    try:
+        return read_json(path)
+    except FileNotFoundError:
+        notes.append(f"{absent or 'a file is missing'} (no {path.name})")
+    except (OSError, ValueError):
+        notes.append(f"{path.name} cannot be read")
+    return None
+
+
+def _read_history(path: Path, notes: list[str]) -> list[dict]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        notes.append("no epoch has ended yet (no history.jsonl)")
+        return []
+    except (OSError, ValueError):
+        notes.append("history.jsonl cannot be read")
+        return []
+    epochs = []
+    for line in lines:
+        try:
+            epoch = json.loads(line)
+            epochs.append({**epoch, "epoch": int(epoch["epoch"])})
+        except (ValueError, TypeError, KeyError):
+            notes.append(f"history.jsonl is damaged after epoch {len(epochs)}")
+            break
+    return epochs
+
+
+def _read_predictions(path: Path, names: list[str], notes: list[str]) -> tuple[list, dict | None]:
+    """Return the mistakes, and the reliability table of the uncalibrated probabilities."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            probabilities, labels = arrays["probabilities"], arrays["labels"]
+            pairs = zip(arrays["mistake_indices"], arrays["mistake_images"], strict=True)
+            predicted = probabilities.argmax(axis=1)
+            mistakes = [
+                Mistake(
+                    pixels=np.ascontiguousarray(pixels, np.uint8),
+                    true=_name(names, labels[index]),
+                    predicted=_name(names, predicted[index]),
+                    probability=float(probabilities[index].max()),
+                )
+                for index, pixels in pairs
+            ]
+            table = calibration.reliability_bins(arrays["uncalibrated"], labels)
+            return mistakes, {
+                name: [None if value != value else value for value in values.tolist()]
+                for name, values in table.items()
+            }
+    except FileNotFoundError:
+        notes.append("the predictions are missing, and with them the mistakes (no predictions.npz)")
+    except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile):
+        notes.append("predictions.npz cannot be read")
+    return [], None
+
+
+def _name(names: list[str], index: int) -> str:
+    return names[index] if index < len(names) else f"class {index}"
