@@ -257,7 +257,7 @@ def _demo(options):
 
 
 def _print_run(run, options):
-    from recipes.evaluation.summary import run_rows, run_summary
+    from recipes.evaluation.console import run_rows, run_summary
 
     if options.json:
         return _print_json(run_summary(run))
@@ -272,7 +272,7 @@ def _evaluate(options):
     metrics = evaluate(options.model, options.source, split=options.split, corrupt=options.corrupt)
     if options.json:
         return _print_json(metrics)
-    from recipes.evaluation.summary import metrics_rows
+    from recipes.evaluation.console import metrics_rows
 
     _print_table(("measure", "value"), metrics_rows(metrics))
     rows = [
@@ -302,7 +302,7 @@ def _export(options):
     result = export_again(options.folder, tuple(options.quantization))
     if options.json:
         return _print_json(result)
-    from recipes.evaluation.summary import export_rows
+    from recipes.evaluation.console import export_rows
 
     _print_table(
         ("file", "kB", "accuracy", "agrees", "ms an image"), export_rows(result), right=(1, 2, 3, 4)

@@ -141,7 +141,7 @@ class TrainingConfig:
     batch_size: int = 128
     ema: float | None = None
     patience: int | None = None
-    monitor: str = "val_loss"
+    monitor: Literal["val_loss", "val_accuracy", "val_ece", "loss", "accuracy"] = "val_loss"
     keep: Literal["best", "last"] = "best"
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
     steps_per_execution: int = 1

@@ -6,11 +6,14 @@ import math
 import os
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recipes.config import Recipe
 from recipes.errors import RunError
 from recipes.files import read_json, write_json, write_text
+
+if TYPE_CHECKING:
+    from recipes.data import ImageData
 
 FORMAT_VERSION = 1
 
@@ -97,6 +100,25 @@ class Run:
     def metrics(self) -> dict | None:
         """The judged result, or `None` while the run is unfinished."""
         return self._read("metrics.json") if self.finished else None
+
+    def load_data(self) -> "ImageData":
+        """Read the images of the run again.
+
+        Raises:
+            RunError: If they came in memory, or are no longer those that the run began with.
+            DataError: If they can no longer be read.
+        """
+        from recipes.data import load_data
+        from recipes.data.image_data import reload_arguments
+
+        description = self.data
+        data = load_data(**reload_arguments(description))
+        if data.fingerprint != description["fingerprint"]:
+            raise RunError(
+                f"the images of {description['source']} are no longer those of {self.directory}: "
+                f"fingerprint {data.fingerprint[:12]}, expected {description['fingerprint'][:12]}"
+            )
+        return data
 
     @property
     def export(self) -> dict | None:

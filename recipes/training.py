@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from recipes._quiet import import_tensorflow
 from recipes.config import Recipe
-from recipes.errors import ConfigError, RecipesError, RunError
+from recipes.errors import ConfigError, RunError
 from recipes.run import Run, check_output, new_environment
 
 if TYPE_CHECKING:
@@ -185,19 +185,7 @@ class _Network:
             if getattr(self.chosen, name):
                 arguments[name] = getattr(self.chosen, name)
         with _dtype_policy(precision):
-            try:
-                return build_model(self.chosen.name, **arguments)
-            except TypeError as error:
-                unknown = str(error).rpartition("argument ")[2].strip("'")
-                if unknown in arguments:
-                    raise ConfigError(
-                        f"model.{unknown} cannot be set for {self.chosen.name!r}"
-                    ) from error
-                raise
-            except RecipesError:
-                raise
-            except ValueError as error:
-                raise ConfigError(f"cannot build {self.chosen.name!r}: {error}") from error
+            return build_model(self.chosen.name, **arguments)
 
 
 @contextlib.contextmanager

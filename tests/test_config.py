@@ -28,6 +28,7 @@ _BAD = [
     ({"optimizer.learning_rate": "nan"}, r"must be a positive number, received: nan"),
     ({"optimizer.learning_rate": "-1"}, r"must be a positive number, received: -1"),
     ({"optimizer.name": "adam"}, r"must be 'sgd' or 'adamw', received: 'adam'"),
+    ({"training.monitor": "val_los"}, r"training.monitor must be 'val_loss' or .*'val_los'"),
     ({"training.ema": "1"}, r"training.ema must be at least 0 and below 1"),
     ({"data.validation": "0"}, r"data.validation must be above 0"),
     ({"data.class_weights": "yes"}, r"data.class_weights must be true or false"),

@@ -1,0 +1,108 @@
+"""The run directory: what is refused before any work, what is read, what survives."""
+
+import json
+
+import pytest
+
+from recipes.config import Recipe
+from recipes.errors import RunError
+from recipes.files import atomic_path, write_json
+from recipes.run import FORMAT_VERSION, Run, check_output
+
+RECIPE = Recipe(name="x")
+DATA = {"source": "somewhere", "fingerprint": "abc"}
+ENVIRONMENT = {"format_version": FORMAT_VERSION, "precision": "float32"}
+
+
+def _create(folder, environment=ENVIRONMENT):
+    return Run.create(folder, RECIPE, DATA, environment)
+
+
+def test_create_and_read(tmp_path):
+    run = _create(tmp_path / "deep" / "run")
+    again = Run(tmp_path / "deep" / "run")
+    assert again.recipe == RECIPE
+    assert (again.data, again.environment) == (DATA, ENVIRONMENT)
+    assert (again.history, again.metrics, again.export, again.finished) == ([], None, None, False)
+    run.write_history([{"epoch": 1, "val_loss": float("nan"), "val_recall": [None, 0.5]}])
+    assert again.history == [{"epoch": 1, "val_loss": None, "val_recall": [None, 0.5]}]
+
+
+def test_a_new_empty_or_missing_folder_is_fine(tmp_path):
+    check_output(tmp_path, resume=False)
+    check_output(tmp_path / "a" / "b", resume=False)
+    assert not (tmp_path / "a").exists(), "checking writes nothing"
+
+
+def test_what_is_in_the_way(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("x")
+    with pytest.raises(RunError, match="is a file, expected a folder"):
+        check_output(file, resume=False)
+    with pytest.raises(RunError, match="is not a writable folder"):
+        check_output(file / "run", resume=False)
+    with pytest.raises(RunError, match="not empty and is not a run"):
+        check_output(tmp_path, resume=False)
+    with pytest.raises(RunError, match="no run to resume"):
+        check_output(tmp_path, resume=True)
+
+
+def test_an_interrupted_and_a_finished_run(tmp_path):
+    run = _create(tmp_path)
+    check_output(tmp_path, resume=True)
+    with pytest.raises(RunError, match="interrupted run; add --resume"):
+        check_output(tmp_path, resume=False)
+    run.path("model.keras").write_bytes(b"")
+    write_json(run.path("metrics.json"), {})
+    assert run.finished
+    with pytest.raises(RunError, match="already holds a finished run"):
+        check_output(tmp_path, resume=False)
+
+
+def test_a_run_of_another_version(tmp_path):
+    _create(tmp_path / "a")
+    path = tmp_path / "a" / "environment.json"
+    path.write_text(json.dumps({**ENVIRONMENT, "format_version": 99}))
+    for use in (lambda: Run(tmp_path / "a"), lambda: check_output(tmp_path / "a", resume=True)):
+        with pytest.raises(RunError, match="run format 99, this version reads format"):
+            use()
+
+
+def test_not_a_run(tmp_path):
+    with pytest.raises(RunError, match="no run directory"):
+        Run(tmp_path / "none")
+    with pytest.raises(RunError, match="no recipe.json"):
+        Run(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="is a file"):
+        Run(tmp_path / "file")
+    (tmp_path / "recipe.json").write_text("{")
+    with pytest.raises(RunError, match="cannot read"):
+        Run(tmp_path)
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_run(tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("recipes.run.write_json", full)
+    with pytest.raises(RunError, match="cannot write to .*: No space left on device"):
+        _create(tmp_path / "run")
+    assert not (tmp_path / "run" / "recipe.json").exists()
+
+
+def test_atomic_path_keeps_the_old_file_when_writing_fails(tmp_path):
+    path = tmp_path / "file.json"
+    write_json(path, {"a": 1})
+
+    def fail():
+        with atomic_path(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert json.loads(path.read_text()) == {"a": 1}
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(path, {"a": float("nan")})
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file.json"]

@@ -1,0 +1,263 @@
+"""The training path: what it writes, that it learns, and that a killed run ends the same."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+
+from recipes import load_data, train
+from recipes.errors import ConfigError, RunError
+from recipes.files import write_json
+from recipes.run import Run
+from recipes.training import make_optimizer, training_pipeline
+from tuning.pipeline import resume_and_export, train_and_export
+
+FILES = {
+    "checkpoints",
+    "data.json",
+    "environment.json",
+    "export.json",
+    "history.jsonl",
+    "metrics.json",
+    "model.keras",
+    "model.tflite",
+    "model_float32.tflite",
+    "predictions.npz",
+    "recipe.json",
+    "report.html",
+    "report.md",
+}
+
+
+@pytest.fixture(scope="module")
+def tiny_data(tiny_source):
+    return load_data(tiny_source)
+
+
+def _weights(run):
+    return keras.saving.load_model(run.path("model.keras")).get_weights()
+
+
+def _assert_same_result(found, expected):
+    for ours, theirs in zip(_weights(found), _weights(expected), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    drop = ("seconds", "images_per_second")
+    histories = [
+        [{name: epoch[name] for name in epoch if name not in drop} for epoch in run.history]
+        for run in (found, expected)
+    ]
+    assert histories[0] == histories[1]
+    assert found.metrics["test"] == expected.metrics["test"]
+    assert found.metrics["selected_epoch"] == expected.metrics["selected_epoch"]
+
+
+def test_a_run_holds_every_file_and_learns(tiny_run, tiny_recipe):
+    assert {entry.name for entry in tiny_run.directory.iterdir()} == FILES
+    assert tiny_run.recipe == tiny_recipe
+    assert tiny_run.metrics["test"]["accuracy"] > 0.8, "three easy classes; chance is 0.33"
+    assert [epoch["epoch"] for epoch in tiny_run.history] == [1, 2, 3, 4]
+    first = tiny_run.history[0]
+    assert first.keys() >= {"loss", "accuracy", "val_loss", "val_accuracy", "val_ece"}
+    assert len(first["val_recall"]) == 3
+    assert tiny_run.data["class_names"] == ["Trouser", "Bag", "Ankle boot"]
+
+
+def test_the_model_file_says_what_it_is(tiny_run):
+    model = keras.saving.load_model(tiny_run.path("model.keras"))
+    assert {weight.dtype for weight in model.weights} == {"float32"}
+    assert {layer.compute_dtype for layer in model.layers} == {"float32"}
+    last = model.layers[-1]
+    assert last.class_names == ["Trouser", "Bag", "Ankle boot"]
+    assert last.temperature == tiny_run.metrics["temperature"]["value"]
+    assert last.contract["image_shape"] == [28, 28, 1]
+    assert last.contract["provenance"]["recipe"] == "tiny"
+
+
+def test_the_metrics_are_those_of_the_model_file(tiny_run, tiny_data):
+    model = keras.saving.load_model(tiny_run.path("model.keras"))
+    test = tiny_data.splits["test"]
+    probabilities = model.predict(test.load(np.arange(len(test))), verbose=0)
+    accuracy = (probabilities.argmax(axis=1) == test.labels).mean()
+    assert tiny_run.metrics["test"]["accuracy"] == pytest.approx(accuracy)
+    kept = np.load(tiny_run.path("predictions.npz"))
+    np.testing.assert_allclose(kept["probabilities"], probabilities, atol=1e-5)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(
+    tiny_run, tiny_recipe, tiny_data, tmp_path
+):
+    again = train(tiny_recipe, tiny_data, tmp_path / "again", progress=False)
+    _assert_same_result(again, tiny_run)
+    other = tiny_recipe.override({"training.seed": 1, "training.epochs": 1})
+    other = train(other, tiny_data, tmp_path / "other", progress=False)
+    assert other.history[0]["loss"] != tiny_run.history[0]["loss"]
+
+
+class _Crash(keras.callbacks.Callback):
+    """Die in the middle of an epoch."""
+
+    def __init__(self, epoch, batch):
+        super().__init__()
+        self.at = (epoch, batch)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if (self.epoch, batch) == self.at:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("place", [(0, 3), (2, 5), "judging"])
+def test_a_run_that_died_anywhere_resumes_to_the_same_weights(
+    place, tiny_run, tiny_recipe, tiny_data, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        if place == "judging":
+
+            def die(*arguments):
+                raise KeyboardInterrupt
+
+            patch.setattr("recipes.evaluation.judging.judge", die)
+        crash = [] if place == "judging" else [_Crash(*place)]
+        with pytest.raises(KeyboardInterrupt):
+            train(tiny_recipe, tiny_data, tmp_path / "run", callbacks=crash, progress=False)
+    assert not Run(tmp_path / "run").finished
+    with pytest.raises(RunError, match="interrupted run; add --resume"):
+        train(tiny_recipe, tiny_data, tmp_path / "run")
+    resumed = train(tiny_recipe, tiny_data, tmp_path / "run", resume=True, progress=False)
+    _assert_same_result(resumed, tiny_run)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_a_killed_process_resumes_to_the_same_weights(tiny_run, tiny_recipe, tiny_source, tmp_path):
+    recipe_file, folder = tmp_path / "recipe.json", tmp_path / "run"
+    write_json(recipe_file, tiny_recipe.to_dict())
+    process = subprocess.Popen(
+        [sys.executable, "-m", "recipes", "train", recipe_file, tiny_source, "--out", folder],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    history = folder / "history.jsonl"
+    deadline = time.monotonic() + 240
+    while not (history.exists() and history.read_text().count("\n") >= 2):
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    resumed = resume_and_export(folder, progress=False)
+    assert {entry.name for entry in folder.iterdir()} >= FILES
+    _assert_same_result(resumed, tiny_run)
+
+
+def test_resuming_another_run_is_refused(tiny_recipe, tiny_data, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny_recipe, tiny_data, tmp_path, callbacks=[_Crash(1, 0)], progress=False)
+    other = tiny_recipe.override({"optimizer.learning_rate": 0.05})
+    with pytest.raises(RunError, match="another recipe"):
+        train(other, tiny_data, tmp_path, resume=True)
+    images = tiny_data.splits["train"].load(np.arange(300 - 30))
+    other_data = load_data((images, np.arange(270) % 3))
+    with pytest.raises(RunError, match="another data"):
+        train(tiny_recipe, other_data, tmp_path, resume=True)
+
+
+def test_a_finished_run_is_left_alone(tiny_run, tiny_recipe, tiny_data):
+    before = tiny_run.path("metrics.json").stat().st_mtime_ns
+    lines = []
+    train(tiny_recipe, tiny_data, tiny_run.directory, resume=True, say=lines.append)
+    assert lines == [f"{tiny_run.directory} is already finished"]
+    assert tiny_run.path("metrics.json").stat().st_mtime_ns == before
+
+
+def test_a_diverged_run_says_so(tiny_recipe, tiny_data, tmp_path):
+    recipe = tiny_recipe.override({"optimizer.learning_rate": 1e12, "optimizer.clip_norm": None})
+    with pytest.raises(RunError, match="training diverged.*lower optimizer.learning_rate"):
+        train(recipe, tiny_data, tmp_path / "run", progress=False)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"model.name": "resnet21"}, "unknown model.*did you mean"),
+        (
+            {"model.name": "vgg11", "model.stochastic_depth": 0.1},
+            "vgg11 takes no argument 'stochastic_depth'",
+        ),
+    ],
+)
+def test_a_wrong_recipe_is_one_line(settings, message, tiny_recipe, tiny_data, tmp_path):
+    recipe = tiny_recipe.override({"model.width": None, **settings})
+    with pytest.raises(ConfigError, match=message):
+        train(recipe, tiny_data, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists(), "nothing is written for a wrong recipe"
+
+
+def test_fewer_images_than_a_batch(tiny_recipe, tiny_data, tmp_path):
+    recipe = tiny_recipe.override({"training.batch_size": 512, "training.epochs": 1})
+    lines = []
+    run = train(recipe, tiny_data, tmp_path / "run", say=lines.append, progress=False)
+    assert run.finished
+    assert any(line.startswith("batch size 270") for line in lines)
+
+
+def test_early_stopping_stops_and_keeps_the_best(tiny_recipe, tiny_data, tmp_path):
+    recipe = tiny_recipe.override(
+        {"training.patience": 1, "training.epochs": 30, "training.monitor": "val_accuracy"}
+    )
+    run = train(recipe, tiny_data, tmp_path / "run", progress=False)
+    accuracies = [epoch["val_accuracy"] for epoch in run.history]
+    best = int(np.argmax(accuracies)) + 1
+    assert len(accuracies) == best + 1 < 30
+    assert run.metrics["selected_epoch"] == best
+    assert run.metrics["validation"]["accuracy"] == pytest.approx(accuracies[best - 1])
+
+
+def test_class_weights_and_balanced_sampling_run(tiny_recipe, tiny_data, tmp_path):
+    for settings in ({"data.class_weights": True}, {"data.sampling": "balanced"}):
+        recipe = tiny_recipe.override({**settings, "training.epochs": 1})
+        assert train(recipe, tiny_data, tmp_path / next(iter(settings)), progress=False).finished
+
+
+def test_weight_decay_spares_biases_and_normalisation(tiny_recipe):
+    model = keras.Sequential(
+        [keras.layers.Input((4,)), keras.layers.Dense(4), keras.layers.BatchNormalization()]
+    )
+    recipe = tiny_recipe.override({"optimizer.weight_decay": 0.5, "schedule.warmup": 0.0})
+    for name in ("sgd", "adamw"):
+        chosen = recipe.override({"optimizer.name": name, "optimizer.learning_rate": 0.1})
+        model.set_weights([np.ones_like(weight) for weight in model.get_weights()])
+        optimizer = make_optimizer(chosen, model, steps=1000)
+        optimizer.apply([keras.ops.zeros(v.shape) for v in model.trainable_variables])
+        moved = {v.path: float(keras.ops.max(v)) for v in model.trainable_variables}
+        kernel = moved.pop(model.layers[0].kernel.path)
+        assert kernel == pytest.approx(1 - 0.1 * 0.5, rel=1e-5)
+        assert set(moved.values()) == {1.0}
+
+
+def test_the_pipeline_goes_on_at_any_epoch(tiny_recipe, tiny_data):
+    whole = list(training_pipeline(tiny_recipe, tiny_data, 128).take(6))
+    tail = list(training_pipeline(tiny_recipe, tiny_data, 128, first_epoch=1).take(4))
+    for expected, found in zip(whole[2:], tail, strict=True):
+        for left, right in zip(expected, found, strict=True):
+            np.testing.assert_array_equal(left, right)
+
+
+def test_read_only_output_is_refused_before_any_work(tiny_recipe, tmp_path):
+    with pytest.raises(RunError, match="cannot write to /proc/nothing/run"):
+        train_and_export(tiny_recipe, "fashion-mini", "/proc/nothing/run")
+
+
+def test_user_callbacks_are_called(tiny_recipe, tiny_data, tmp_path):
+    seen = []
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(logs))
+    recipe = tiny_recipe.override({"training.epochs": 1})
+    train(recipe, tiny_data, tmp_path / "run", callbacks=[callback], progress=False)
+    assert seen[0]["val_loss"] > 0
