@@ -10,21 +10,21 @@ from tuning._capture import captured_output
 from tuning.flatbuffer import with_float_softmax
 
 
-def convert(model, quantization: str | None, calibration_images: np.ndarray | None) -> bytes:
+def convert(model, quantization: str | None, calibration_images: np.ndarray | None = None) -> bytes:
     """Convert a float32 Keras classifier with TensorFlow's converter, built-in operations only.
 
     Args:
         model: Keras model with one image input `(None, H, W, C)`.
-        quantization: `None` (float32), `"float16"` (weights) or `"int8"` (everything but the final
-            softmax).
+        quantization: `None` (float32), `"float16"` (weights) or `"int8"` (everything that has an
+            integer kernel, but the final softmax; `inspect_tflite` counts what stays float).
         calibration_images: For `"int8"`: uint8 or float, shape `(n, H, W, C)`, in `[0, 255]`.
 
     Returns:
         A `.tflite` file: input `images`, output `probabilities`.
 
     Raises:
-        RecipesError: If an operation of the model has no built-in (or, for `"int8"`, no integer)
-            kernel in TFLite; the message names it.
+        RecipesError: If an operation of the model has no built-in kernel in TFLite; the message
+            names it.
     """
     import tensorflow as tf
 
@@ -98,7 +98,7 @@ def _full_range(images: np.ndarray) -> list[np.ndarray]:
 def _reason(model, error: Exception) -> str:
     """Make one line of the converter's pages."""
     text = str(error)
-    missing = sorted(set(re.findall(r"\btf\.([A-Z]\w+)", text)))
+    missing = sorted(set(re.findall(r"'tf\.(\w+)' op is neither a custom op nor a flex op", text)))
     if missing:
         return (
             f"model {model.name!r} cannot become a TFLite file: TFLite has no kernel for "

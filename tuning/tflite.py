@@ -4,7 +4,9 @@ import io
 import json
 import logging
 import os
+import tempfile
 import zipfile
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -83,11 +85,20 @@ def export_tflite(
     if quantization == "int8" or calibration_images is not None:
         images = check_calibration(calibration_images, shape)
     facts = _facts(classifier, quantization, contract, 0 if images is None else len(images))
-    content = convert(classifier.model, quantization, images)
+    comparison = _Comparison(classifier, _check_images(images, shape))
+    content = convert(classifier.model, None)
+    if quantization is not None:
+        # What is wrong in float32 already is found there: on numbers that are not finite the
+        # converter's calibration can end the whole process.
+        with tempfile.TemporaryDirectory() as scratch:
+            float_path = Path(scratch) / "float32.tflite"
+            float_path.write_bytes(content)
+            comparison.check(float_path, None)
+        content = convert(classifier.model, quantization, images)
     try:
         with atomic_path(path) as temporary:
             temporary.write_bytes(content + _archive(facts, len(content)))
-            _check_file(temporary, classifier, quantization, _check_images(images, shape))
+            comparison.check(temporary, quantization)
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror or error}") from error
     return path
@@ -128,25 +139,26 @@ def _image_shape(model) -> tuple[int, int, int]:
 
 
 def _in_float32(model):
-    """Return the model itself, or a float32 copy of one with a half-precision policy."""
-    config = model.get_config()
-    plain = _plain_policies(config)
-    if plain == config:
+    """Return the model itself, or a float32 copy of one that computes in half precision."""
+    import keras
+
+    if all(layer.compute_dtype in (None, "float32") for layer in _layers(model)):
         return model
-    copy = type(model).from_config(plain)
+
+    def in_float32(layer):
+        return layer.__class__.from_config({**layer.get_config(), "dtype": "float32"})
+
+    copy = keras.models.clone_model(model, clone_function=in_float32, recursive=True)
     copy.set_weights(model.get_weights())
     return copy
 
 
-def _plain_policies(config: Any) -> Any:
-    """Replace the dtype policies of a configuration by float32, all the way down."""
-    if isinstance(config, dict):
-        if config.get("class_name") == "DTypePolicy":
-            return {**config, "config": {**config["config"], "name": "float32"}}
-        return {key: _plain_policies(value) for key, value in config.items()}
-    if isinstance(config, (list, tuple)):
-        return type(config)(_plain_policies(value) for value in config)
-    return config
+def _layers(model) -> Iterator[Any]:
+    """Go over all layers, those of nested models included."""
+    for layer in model.layers:
+        yield layer
+        if hasattr(layer, "layers"):
+            yield from _layers(layer)
 
 
 def _facts(
@@ -224,30 +236,38 @@ def _check_images(images: np.ndarray | None, shape: tuple[int, int, int]) -> np.
     return np.random.default_rng(0).integers(0, 256, (_CHECKED_IMAGES // 2, *shape), np.uint8)
 
 
-def _check_file(
-    path: Path, classifier: KerasClassifier, quantization: str | None, images: np.ndarray
-) -> None:
-    """Run the file and raise `RecipesError` unless it computes what the model computes."""
-    expected = classifier.predict(images)
-    received = LiteRTClassifier(path).predict(images)
-    name = quantization or "float32"
-    if not np.all(np.isfinite(received)):
-        raise RecipesError(f"the {name} file gives numbers that are not finite; not written")
-    difference = float(np.abs(expected - received).max())
-    distance = float(np.abs(expected - received).sum(axis=1).mean() / 2)
-    agreement = float(np.mean(expected.argmax(axis=1) == received.argmax(axis=1)))
-    _LOG.info(
-        "%s file against the Keras model on %d images: largest difference %.2g, agreement %.3f",
-        *(name, len(images), difference, agreement),
-    )
-    if quantization in _LARGEST_DIFFERENCE and difference > _LARGEST_DIFFERENCE[quantization]:
-        raise RecipesError(
-            f"the {name} file differs from the model by {difference:.2g} in a probability, more "
-            f"than {_LARGEST_DIFFERENCE[quantization]:g}; not written"
+class _Comparison:
+    """What the Keras model makes of some images, to hold files against."""
+
+    def __init__(self, classifier: KerasClassifier, images: np.ndarray):
+        self._images = images
+        self._expected = classifier.predict(images)
+
+    def check(self, path: Path, quantization: str | None) -> None:
+        """Run the file and raise `RecipesError` unless it computes what the model computes."""
+        name = quantization or "float32"
+        try:
+            received = LiteRTClassifier(path).predict(self._images)
+        except RecipesError as error:
+            reason = str(error).replace(str(path), "it")
+            raise RecipesError(f"the {name} TFLite file of the model is wrong: {reason}") from error
+        difference = float(np.abs(self._expected - received).max())
+        distance = float(np.abs(self._expected - received).sum(axis=1).mean() / 2)
+        same = self._expected.argmax(axis=1) == received.argmax(axis=1)
+        _LOG.info(
+            "%s file against the Keras model on %d images: largest difference %.2g, agreement %.3f",
+            *(name, len(self._images), difference, same.mean()),
         )
-    if quantization == "int8" and distance > _LARGEST_INT8_DISTANCE:
-        raise RecipesError(
-            f"the int8 file does not compute what the model does: total variation distance of the "
-            f"probabilities {distance:.2f}, more than {_LARGEST_INT8_DISTANCE}, top-1 agreement "
-            f"{agreement:.2f}; not written. Are the calibration images like the training images?"
-        )
+        limit = _LARGEST_DIFFERENCE.get(quantization, np.inf)
+        if difference > limit:
+            raise RecipesError(
+                f"the {name} TFLite file differs from the model by {difference:.2g} in a "
+                f"probability, more than {limit:g}; not written"
+            )
+        if quantization == "int8" and distance > _LARGEST_INT8_DISTANCE:
+            raise RecipesError(
+                "the int8 TFLite file does not compute what the model does: total variation "
+                f"distance of the probabilities {distance:.2f}, more than "
+                f"{_LARGEST_INT8_DISTANCE}, top-1 agreement {same.mean():.2f}; not written. "
+                "Are the calibration images like the training images?"
+            )

@@ -80,8 +80,7 @@ class LiteRTModel:
         input_shape: `(height, width, channels)`.
         input_dtype: `np.uint8`, `np.int8` or `np.float32`.
         output_dtype: As the file gives it; `__call__` always returns float32.
-        output_step: Smallest difference between two outputs: 0 for float outputs, the scale of
-            quantised ones.
+        batch_size: The only batch size it takes, or `None` if it takes any.
         classes: Number of outputs for an image.
 
     Raises:
@@ -113,19 +112,19 @@ class LiteRTModel:
             raise RunError(f"{self.path} must give one row of classes an image, it gives: {shapes}")
         self._input, self._output = inputs[0], outputs[0]
         self._batch = int(self._input["shape"][0])
+        self.batch_size = None if self._input["shape_signature"][0] == -1 else self._batch
         self.input_shape = tuple(int(size) for size in self._input["shape"][1:])
         self.input_dtype = self._input["dtype"]
         self.output_dtype = self._output["dtype"]
-        quantized = np.issubdtype(self.output_dtype, np.integer)
-        self.output_step = float(self._output["quantization"][0]) if quantized else 0.0
         self.classes = int(self._output["shape"][-1])
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Run the file on one batch.
 
         Args:
-            images: Shape `(n, height, width, channels)`, values in `[0, 255]`, n at least 1. The
-                interpreter prepares itself anew when n changes, so keep it the same over calls.
+            images: Shape `(n, height, width, channels)`, values in `[0, 255]`, n at least 1 (or
+                `batch_size`). The interpreter prepares itself anew when n changes, so keep it the
+                same over calls.
 
         Returns:
             float32, shape `(n, classes)`.
@@ -139,9 +138,9 @@ class LiteRTModel:
         self._interpreter.set_tensor(self._input["index"], self._as_input(images))
         self._interpreter.invoke()
         outputs = self._interpreter.get_tensor(self._output["index"])
-        if self.output_step:
-            zero_point = self._output["quantization"][1]
-            return ((outputs.astype(np.float32) - zero_point) * self.output_step).astype(np.float32)
+        if np.issubdtype(self.output_dtype, np.integer):
+            scale, zero_point = self._output["quantization"]
+            return (outputs.astype(np.float32) - zero_point) * np.float32(scale)
         return outputs.astype(np.float32, copy=False)
 
     def _as_input(self, images: np.ndarray) -> np.ndarray:
@@ -178,7 +177,8 @@ def measure_latency(
         raise ValueError(f"runs must be at least 1, received: {runs}")
     model = LiteRTModel(path, threads)
     generator = np.random.default_rng(0)
-    image = generator.integers(0, 256, (1, *model.input_shape), dtype=np.uint8)
+    shape = (model.batch_size or 1, *model.input_shape)
+    image = generator.integers(0, 256, shape, dtype=np.uint8)
     for _ in range(warmup):
         model(image)
     seconds = []
