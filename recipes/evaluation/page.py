@@ -73,7 +73,7 @@ def table(
     """Return a table that scrolls sideways where it is too wide.
 
     Args:
-        header: One heading a column.
+        header: One heading a column; `Markup` may be a whole `th`.
         rows: Cells; `Markup` may be a whole `td`.
         text_columns: The first so many columns hold text, the others numbers, set to the right.
         class_: Of the `table` element.
@@ -86,10 +86,12 @@ def table(
             return tag("th", value, scope="row")
         return tag("td", value, class_=None if index < text_columns else "number")
 
-    head = join(
-        tag("th", value, scope="col", class_=None if index < text_columns else "number")
-        for index, value in enumerate(header)
-    )
+    def heading(index, value):
+        if isinstance(value, Markup) and value.startswith("<th"):
+            return value
+        return tag("th", value, scope="col", class_=None if index < text_columns else "number")
+
+    head = join(heading(index, value) for index, value in enumerate(header))
     body = join(
         tag("tr", join(cell(index, value) for index, value in enumerate(row))) for row in rows
     )

@@ -5,7 +5,6 @@ import os
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -87,7 +86,7 @@ def read_run(directory: str | os.PathLike) -> RunFiles:
         raise RunError(f"{directory} is not a run directory: it has no recipe.json")
     notes: list[str] = []
     recipe = _read(directory / "recipe.json", notes)
-    if not isinstance(recipe, dict):
+    if recipe is None:
         raise RunError(f"cannot read {directory / 'recipe.json'}")
     environment = _read(directory / "environment.json", notes) or {}
     version = environment.get("format_version", FORMAT_VERSION)
@@ -125,15 +124,19 @@ def read_run(directory: str | os.PathLike) -> RunFiles:
     )
 
 
-def _read(path: Path, notes: list[str], absent: str | None = None) -> Any:
-    """Read a JSON file; when that fails, return None and add a line to the notes."""
+def _read(path: Path, notes: list[str], absent: str | None = None) -> dict | None:
+    """Read a JSON object; when that fails, return None and add a line to the notes."""
     try:
-        return read_json(path)
+        content = read_json(path)
     except FileNotFoundError:
         notes.append(f"{absent or 'a file is missing'} (no {path.name})")
+        return None
     except (OSError, ValueError):
+        content = None
+    if not isinstance(content, dict):
         notes.append(f"{path.name} cannot be read")
-    return None
+        return None
+    return content
 
 
 def _read_history(path: Path, notes: list[str]) -> list[dict]:

@@ -168,7 +168,7 @@ def numbers(run: RunFiles) -> Markup | None:
     ]
 
     def row(name, values, meaning):
-        return (name, *values, tag("td", meaning, class_="quiet"))
+        return (name, *values, tag("td", meaning, class_="meaning"))
 
     counts = (f"{found['images']:,}" if "images" in found else None for _, found in columns)
     rows = [row("Images", counts, IMAGES_MEANING)]
@@ -181,7 +181,11 @@ def numbers(run: RunFiles) -> Markup | None:
         shown = (n and f"{decimals(n['mean'], 4)}, {decimals(n['upper'], 4)}" for n in noise)
         rows.append(row("ECE from chance alone", shown, NOISE_MEANING))
     note = _temperature_note(metrics.get("temperature"))
-    header = ("Number", *(title for title, _ in columns), "Meaning")
+    header = (
+        "Number",
+        *(title for title, _ in columns),
+        tag("th", "Meaning", scope="col", class_="meaning"),
+    )
     return join([table(header, rows), tag("p", note, class_="note") if note else None])
 
 

@@ -57,7 +57,7 @@ a:hover { text-decoration: underline; }
   font-size: 1.05rem; font-weight: 500; color: var(--faint); letter-spacing: 0;
 }
 .card .detail { color: var(--soft); font-size: 0.8125rem; line-height: 1.4; }
-.verdicts { list-style: none; margin: 0; padding: 0; border-radius: 0.6rem; }
+.verdicts { list-style: none; margin: 1.25rem 0 0; padding: 0; }
 .verdicts li { position: relative; padding: 0.4rem 0 0.4rem 1.9rem; max-width: 50rem; }
 .verdicts li::before {
   position: absolute; left: 0; top: 0.55rem; width: 1.25rem; height: 1.25rem; border-radius: 50%;
@@ -81,6 +81,7 @@ tbody th { font-weight: 500; }
 tbody tr + tr > * { border-top: 1px solid var(--grid); }
 .number { text-align: right; white-space: nowrap; }
 .quiet { color: var(--soft); }
+.meaning { color: var(--soft); padding-left: 1.25rem; min-width: 16rem; }
 .bar { white-space: nowrap; width: 32%; min-width: 9rem; }
 .bar svg {
   display: inline-block; vertical-align: -0.15em; width: calc(100% - 3.2rem); height: 0.85rem;

@@ -16,6 +16,8 @@ from recipes.evaluation.wording import (
 
 # Fewer test images than this leave an interval wider than about 10 points.
 _FEW_IMAGES = 200
+# Where chance alone may give more than this, a low calibration error proves little.
+_MUCH_NOISE = 0.05
 # What an int8 file should keep to.
 _ACCURACY_LOSS, _SIZE_RATIO = 0.01, 0.3
 
@@ -184,7 +186,16 @@ def _calibration_verdicts(run):
     judged = run.judged[1]
     images, ece, noise = f"{judged['images']:,} images", judged["ece"], _noise(judged)
     found = []
-    if noise is not None and ece <= noise:
+    if noise is not None and ece <= noise and noise > _MUCH_NOISE:
+        found.append(
+            Verdict(
+                "info",
+                f"Nothing speaks against its calibration, but {images} are too few to tell: the "
+                f"expected calibration error is {decimals(ece)}, and chance gives a perfectly "
+                f"calibrated model up to {decimals(noise)}.",
+            )
+        )
+    elif noise is not None and ece <= noise:
         found.append(
             Verdict(
                 "good",

@@ -1,0 +1,53 @@
+"""Ticks, pictures and the examples of the modules that the report is made of."""
+
+import base64
+import doctest
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from recipes.evaluation import markdown, page, plots, run_files, wording
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1]),
+        (0.51, 0.58, [0.5, 0.52, 0.54, 0.56, 0.58]),
+        (-3, 12, [-5, 0, 5, 10, 15]),
+        (2, 2, [1, 1.5, 2, 2.5, 3]),
+    ],
+)
+def test_nice_ticks(low, high, expected):
+    assert plots.nice_ticks(low, high) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("high", [1, 2, 3, 7, 30, 123, 100_000])
+def test_epoch_ticks_are_whole(high):
+    ticks = plots.nice_ticks(1, high, whole=True)
+    assert all(tick == int(tick) for tick in ticks)
+    assert len(ticks) <= 8
+
+
+@pytest.mark.parametrize("low", [1e-8, 3e-4, 0.02, 1.0, 5e3, 1e7])
+def test_ticks_enclose_the_values_and_their_labels_differ(low):
+    ticks = plots.nice_ticks(low, 3.3 * low)
+    assert ticks[0] <= low < 3.3 * low <= ticks[-1]
+    labels = [plots.tick_text(tick, ticks) for tick in ticks]
+    assert len(set(labels)) == len(labels)
+    assert all(len(label) <= 8 for label in labels)
+
+
+def test_pictures_are_lossless_when_small():
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8)
+    source, small = page.picture(pixels)
+    assert small
+    content = base64.b64decode(source.removeprefix("data:image/png;base64,"))
+    assert (np.asarray(Image.open(io.BytesIO(content))) == pixels).all()
+
+
+@pytest.mark.parametrize("module", [page, plots, wording, markdown, run_files])
+def test_examples_run(module):
+    assert doctest.testmod(module).failed == 0
