@@ -175,6 +175,23 @@ def _numbers(run):
     return f"## Numbers and their meaning\n\n{table(header, body, text_columns=3)}"
 
 
+def _data(run):
+    counts = run.data.get("counts")
+    if not counts:
+        return None
+    rows = [
+        (name, *(of[index] if index < len(of) else None for of in counts.values()))
+        for index, name in enumerate(run.class_names)
+    ]
+    rows.append(("All classes", *(sum(of) for of in counts.values())))
+    parts = ["## Data", table(("Class", *(split.capitalize() for split in counts)), rows)]
+    problems = run.data.get("problems") or []
+    if problems:
+        lines = (f"- {escape(problem.get('message', ''))}" for problem in problems)
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
 def _provenance(run):
     fields = [
         (f"{section}.{name}", value)
@@ -198,4 +215,4 @@ def _provenance(run):
     )
 
 
-_SECTIONS = (_files, _curves, _classes, _confused, _numbers, _provenance)
+_SECTIONS = (_files, _curves, _classes, _confused, _numbers, _data, _provenance)

@@ -111,6 +111,8 @@ def test_leading_numbers_and_verdicts(copy):
     ):
         assert words in found.text.replace("→ ", "→"), words
     assert "312 kB" in text
+    assert "- 12 images are duplicates" in text
+    assert "| All classes | 300 | 42 | 300 |" in text
     assert "−0.4 points from float" in text
 
 
