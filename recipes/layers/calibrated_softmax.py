@@ -29,8 +29,8 @@ class CalibratedSoftmax(keras.layers.Layer):
 
     Example:
         >>> layer = CalibratedSoftmax(temperature=2.0, class_names=["cat", "dog"])
-        >>> layer(keras.ops.array([[0.0, 2.0]])).numpy().round(3).tolist()
-        [[0.2689999938011169, 0.7310000061988831]]
+        >>> [round(float(value), 3) for value in layer(keras.ops.array([[0.0, 2.0]]))[0]]
+        [0.269, 0.731]
 
     Source:
         Guo et al., "On Calibration of Modern Neural Networks", 2017, equation 9.

@@ -22,9 +22,9 @@ _MODELS: dict[str, tuple[str, dict[str, Any]]] = {
         f"resnet{depth}": ("build_resnet", {"depth": depth})
         for depth in (20, 32, 44, 56, 110, 18, 34, 50, 101, 152)
     },
-    **{f"vgg{depth}": ("build_vgg", {"depth": depth}) for depth in (11, 13, 16, 19)},
     **{
-        f"vgg{depth}_bn": ("build_vgg", {"depth": depth, "batch_norm": True})
+        f"vgg{depth}{suffix}": ("build_vgg", {"depth": depth, "batch_norm": batch_norm})
+        for suffix, batch_norm in (("", False), ("_bn", True))
         for depth in (11, 13, 16, 19)
     },
 }
@@ -54,12 +54,13 @@ def list_models() -> list[str]:
     return list(_MODELS)
 
 
-def build_model(name: str, **arguments: Any):
+def build_model(name: str, /, **arguments: Any):
     """Build the model called `name`.
 
     Args:
         name: One of `list_models()`.
-        **arguments: Keyword arguments of its builder, such as `input_shape` and `classes`.
+        **arguments: Keyword arguments of its builder, such as `input_shape` and `classes`. What
+            the name says, such as the depth, is not among them; `name` renames the model.
 
     Returns:
         A `keras.Model`; see `build_resnet`, `build_resnet9` and `build_vgg`.
