@@ -63,7 +63,7 @@ def compile_augmentation(*steps, mix=None, jit_compile="auto"):
 
     def chain(images, seed):
         for step, repeat in zip(steps, repeats, strict=True):
-            images = step(images, _random.fold_seed(seed, repeat))
+            images = step(images, _random.fold_seed(seed, repeat) if repeat else seed)
         return images
 
     compiled_chain = compiled(chain, jit_compile) if steps else None
