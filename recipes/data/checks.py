@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from recipes.data.images import Images
-from recipes.data.problems import Problem, name_some
+from recipes.data.problems import Problem, counted, name_some
 from recipes.errors import DataError
 
 TINY_SIDE = 8
@@ -49,26 +49,27 @@ def choose_size(
     return (side, side), [Problem("mixed-sizes", "warning", message)]
 
 
-def check_sizes(images: Images, sizes: np.ndarray, good: np.ndarray) -> list[Problem]:
+def check_sizes(parts: Sequence[tuple[Images, np.ndarray, np.ndarray]]) -> list[Problem]:
     """Report very small and very large images.
 
     Args:
-        images: One split.
-        sizes: Heights and widths, int64 `(n, 2)`.
-        good: bool `(n,)`, whether the image can be read.
+        parts: For each split its images, their heights and widths int64 `(n, 2)`, and the indices
+            of the readable ones.
     """
-    tiny = good & (sizes.min(axis=1) <= TINY_SIDE)
-    huge = good & (sizes.prod(axis=1) > HUGE_PIXELS)
-    return [
-        _about(
-            kind, f"{{count}} images are {what}: {{names}}", _names(images, np.flatnonzero(which))
-        )
-        for kind, what, which in (
-            ("tiny", f"tiny, {TINY_SIDE} pixels or less on a side", tiny),
-            ("huge", f"huge, over {HUGE_PIXELS // 10**6} million pixels, and slow to decode", huge),
-        )
-        if which.any()
-    ]
+    tiny: list[str] = []
+    huge: list[str] = []
+    for images, sizes, good in parts:
+        tiny += [images.name(index) for index in good[sizes[good].min(axis=1) <= TINY_SIDE]]
+        huge += [images.name(index) for index in good[sizes[good].prod(axis=1) > HUGE_PIXELS]]
+    problems = []
+    if tiny:
+        message = f"tiny, {TINY_SIDE} pixels or less on a side: {_list(tiny)}"
+        problems.append(Problem("tiny", "warning", message, tuple(tiny)))
+    if huge:
+        limit = f"{HUGE_PIXELS // 10**6} million pixels"
+        message = f"huge, over {limit}, and slow to decode: {_list(huge)}"
+        problems.append(Problem("huge", "warning", message, tuple(huge)))
+    return problems
 
 
 def check_corrupt(
@@ -87,9 +88,9 @@ def check_corrupt(
     listed = [f"{path} ({reason})" for path, reason in broken]
     paths = tuple(path for path, _ in broken)
     if len(broken) == total:
-        message = f"none of the {total} image files in {source} can be read: {name_some(listed)}"
+        message = f"no image file of {source} can be read, of {total} found: {name_some(listed)}"
         return [Problem("corrupt", "error", message, paths)]
-    message = f"{len(broken)} of {total} image files cannot be read: {name_some(listed)}"
+    message = f"cannot read {len(broken)} of {total} image files: {name_some(listed)}"
     if skip:
         return [Problem("corrupt", "warning", f"{message}; they are left out", paths)]
     message = f"{message}; mend or remove them, or pass corrupt='skip' (--corrupt skip)"
@@ -128,8 +129,8 @@ def check_classes(
             Problem(
                 "few-images",
                 "warning",
-                f"{len(few)} classes have fewer images than the {wanted_splits} splits, so they "
-                f"are absent from some: {name_some(listed)}",
+                f"fewer images than the {wanted_splits} splits, so absent from some: "
+                f"{counted(len(few), 'class', 'classes')}, {name_some(listed)}",
             )
         )
     if train.all() and train.max() > UNEQUAL_RATIO * train.min():
@@ -150,7 +151,7 @@ def check_copies(
     splits: Sequence[tuple[str, Images, np.ndarray, Sequence[bytes], np.ndarray]],
     class_names: Sequence[str],
 ) -> list[Problem]:
-    """Report exact copies: within a split, across splits (leakage), and with two labels.
+    """Report exact copies: across splits (leakage), with two labels, and other ones.
 
     Args:
         splits: For each split its name, images, labels, digests of the decoded pixels, and the
@@ -162,36 +163,31 @@ def check_copies(
         for index in good:
             place = (split, images.name(index), int(labels[index]))
             places.setdefault(digests[index], []).append(place)
-    copies = [group for group in places.values() if len(group) > 1]
-    within, across, contrary = [], [], []
-    for group in copies:
-        if len({label for _, _, label in group}) > 1:
-            contrary.append(group)
-        by_split: dict[str, int] = {}
-        for split, _, _ in group:
-            by_split[split] = by_split.get(split, 0) + 1
-        if len(by_split) > 1:
+    across, contrary, within = [], [], []
+    for group in places.values():
+        splits_of, _, labels_of = map(set, zip(*group, strict=True))
+        if len(splits_of) > 1:
             across.append(group)
-        if max(by_split.values()) > 1:
+        if len(labels_of) > 1:
+            contrary.append(group)
+        if len(group) > 1 and len(splits_of) == len(labels_of) == 1:
             within.append(group)
     problems = []
     if across:
-        first = " = ".join(name for _, name, _ in across[0][:2])
         message = (
-            f"leakage: {len(across)} images are in more than one split, so the results will look "
-            f"better than they are: {first}"
+            f"leakage, {counted(len(across), 'image')} in more than one split, so results look "
+            f"better than they are: {_equal(across[0])}"
         )
         problems.append(Problem("leakage", "warning", message, _all_names(across)))
     if contrary:
-        pair = next(
-            (one, other) for one in contrary[0] for other in contrary[0] if one[2] != other[2]
+        first = {class_names[label]: name for _, name, label in contrary[0]}
+        message = (
+            f"{counted(len(contrary), 'image')} with copies under another label: "
+            + " and ".join(f"{name} is {class_name}" for class_name, name in first.items())
         )
-        first = " and ".join(f"{name} is {class_names[label]}" for _, name, label in pair)
-        message = f"{len(contrary)} images have copies with another label: {first}"
         problems.append(Problem("contrary-labels", "warning", message, _all_names(contrary)))
     if within:
-        first = " = ".join(name for _, name, _ in within[0][:2])
-        message = f"{len(within)} images have exact copies in their own split: {first}"
+        message = f"{counted(len(within), 'image')} with exact copies: {_equal(within[0])}"
         problems.append(Problem("duplicates", "warning", message, _all_names(within)))
     return problems
 
@@ -209,13 +205,12 @@ def _check_size(image_size: int | tuple[int, int]) -> tuple[int, int]:
     return int(pair[0]), int(pair[1])
 
 
-def _about(kind: str, text: str, names: tuple[str, ...]) -> Problem:
-    message = text.format(count=len(names), names=name_some(names))
-    return Problem(kind, "warning", message, names)
+def _list(names: list[str]) -> str:
+    return f"{counted(len(names), 'image')}, {name_some(names)}"
 
 
-def _names(images: Images, indices: np.ndarray) -> tuple[str, ...]:
-    return tuple(images.name(int(index)) for index in indices)
+def _equal(group: list[tuple[str, str, int]]) -> str:
+    return " = ".join(name for _, name, _ in group[:2])
 
 
 def _all_names(groups: list[list[tuple[str, str, int]]]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from recipes.data.decoding import careful_pillow, read_header
-from recipes.data.problems import Problem, name_some
+from recipes.data.problems import Problem, counted, name_some
 from recipes.errors import DataError
 
 SPLIT_FOLDERS = {
@@ -18,29 +18,8 @@ SPLIT_FOLDERS = {
 }
 # A file with such a name is meant to be an image: it is an error if it is none. Names of formats
 # that Pillow cannot read are here too, lest such photographs be passed over with a mere warning.
-_IMAGE_SUFFIXES = frozenset(
-    [
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".png",
-        ".gif",
-        ".webp",
-        ".bmp",
-        ".dib",
-        ".tif",
-        ".tiff",
-        ".pbm",
-        ".pgm",
-        ".ppm",
-        ".pnm",
-        ".jp2",
-        ".avif",
-        ".heic",
-        ".heif",
-    ]
-)
+_IMAGE_KINDS = "jpg jpeg jpe jfif png gif webp bmp dib tif tiff pbm pgm ppm pnm jp2 avif heic heif"
+_IMAGE_SUFFIXES = frozenset(f".{kind}" for kind in _IMAGE_KINDS.split())
 _CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin"})
 
 
@@ -117,8 +96,8 @@ def _scan_classes(folder: Path, problems: list[Problem]) -> dict[str, list[str]]
             Problem(
                 "stray-image",
                 "warning",
-                f"{len(stray)} images lie in {folder} itself, in no class folder, and are not "
-                f"used: {name_some(stray)}",
+                f"not used, since in no class folder but in {folder} itself: "
+                f"{counted(len(stray), 'image')}, {name_some(stray)}",
                 tuple(stray),
             )
         )
@@ -134,7 +113,7 @@ def _scan_classes(folder: Path, problems: list[Problem]) -> dict[str, list[str]]
             Problem(
                 "not-an-image",
                 "warning",
-                f"{len(others)} files in {folder} are not images and are not used: "
+                f"not used, since not an image: {counted(len(others), 'file')} in {folder}, "
                 f"{name_some(others)}",
                 tuple(others),
             )

@@ -154,7 +154,7 @@ class FileImages:
             try:
                 height, width, grey = read_header(self.paths[index])
             except Exception as error:  # Pillow's readers raise nearly anything on broken files.
-                errors[index] = explain(error)
+                errors[index] = _explain_file(self.paths[index], error)
             else:
                 sizes[index] = height, width
                 colour[index] = not grey
@@ -211,6 +211,12 @@ def decode_file(path: str, image_shape: tuple[int, int, int], fit: str) -> np.nd
     return to_channels(fit_image(picture, size, fit), image_shape[2])
 
 
+def _explain_file(path: str, error: Exception) -> str:
+    if path.lower().endswith((".heic", ".heif")):
+        return "Pillow cannot read HEIC: convert it to JPEG or PNG"
+    return explain(error)
+
+
 def _digest(pixels: np.ndarray) -> bytes:
     """Return a digest of size and pixels; a grey image has one digest in grey and in RGB."""
     if pixels.ndim == 3 and is_grey(pixels):
@@ -231,7 +237,12 @@ def _for_each(function: Callable[[int], None], indices: Sequence[int], progress:
     done = 0
     workers = min(32, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4)
     with careful_pillow(), ThreadPoolExecutor(workers) as pool:
-        for count in pool.map(run, chunks):
-            done += count
-            if progress is not None:
-                progress(done, len(indices))
+        try:
+            for count in pool.map(run, chunks):
+                done += count
+                if progress is not None:
+                    progress(done, len(indices))
+        except BaseException:
+            # Without this an interrupt would wait for all files that are still to be read.
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

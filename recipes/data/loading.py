@@ -253,10 +253,9 @@ def _check_parts(collection, decoded, good, measured, fractions) -> list[Problem
         ],
         names,
     )
-    for name, part in parts.items():
-        usable = np.zeros(len(part.images), bool)
-        usable[good[name]] = True
-        problems += checks.check_sizes(part.images, measured[name][0], usable)
+    problems += checks.check_sizes(
+        [(part.images, measured[name][0], good[name]) for name, part in parts.items()]
+    )
     return problems
 
 

@@ -82,10 +82,9 @@ class DataReport:
     def to_lines(self) -> list[str]:
         """Return the report as lines of plain text."""
         height, width, channels = self.image_shape
-        lines = [
-            f"{self.source}: {sum(map(sum, self.counts.values()))} images, "
-            f"{len(self.class_names)} classes, used as {height}x{width}x{channels}"
-        ]
+        images = counted(sum(map(sum, self.counts.values())), "image")
+        classes = counted(len(self.class_names), "class", "classes")
+        lines = [f"{self.source}: {images}, {classes}, used as {height}x{width}x{channels}"]
         rows = self.count_rows()
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
@@ -106,6 +105,16 @@ def name_some(names: list[str] | tuple[str, ...], limit: int = _NAMED) -> str:
     """
     text = ", ".join(map(str, names[:limit]))
     return text if len(names) <= limit else f"{text} and {len(names) - limit} more"
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """Return a number with its noun.
+
+    Example:
+        >>> counted(1, "class", "classes"), counted(3, "image")
+        ('1 class', '3 images')
+    """
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
 def sort_problems(problems: list[Problem]) -> tuple[Problem, ...]:
