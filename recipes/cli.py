@@ -17,7 +17,7 @@ _DESCRIPTION = """\
 From labelled images to a trained, calibrated, int8 TFLite classifier and a report.
 
   recipes demo                                     the whole way, on bundled images
-  recipes train fashion-mini photos/ --out runs/a  the same on images of your own
+  recipes train photos my_photos/ --out runs/a     the same on images of your own
   recipes predict runs/a cat.jpg                   calibrated classes of an image
 """
 _SOURCE_HELP = (
@@ -46,7 +46,7 @@ def _parser():
     parser = argparse.ArgumentParser(
         prog="recipes",
         description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_HelpFormatter,
     )
     parser.add_argument("--version", action=_Version, help="print the version and exit")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
@@ -63,8 +63,8 @@ def _parser():
         "train",
         _train,
         "train, calibrate, judge, export and report",
-        "recipes train fashion-mini photos/ --out runs/photos --set training.epochs=20",
-        "recipes train --resume runs/photos",
+        "recipes train photos my_photos/ --out runs/a --set training.epochs=20",
+        "recipes train --resume runs/a",
     )
     command.add_argument("recipe", nargs="?", help="name of a recipe, or a recipe.json")
     command.add_argument("source", nargs="?", help=_SOURCE_HELP)
@@ -79,8 +79,8 @@ def _parser():
         "evaluate",
         _evaluate,
         "measure a run, a .keras or a .tflite file on images",
-        "recipes evaluate runs/photos",
-        "recipes evaluate runs/photos/model.tflite more_photos/ --split test",
+        "recipes evaluate runs/a",
+        "recipes evaluate runs/a/model.tflite more_photos/ --split test",
     )
     command.add_argument("model", help="run folder, .keras or .tflite file")
     command.add_argument("source", nargs="?", help=f"default: the run's own; {_SOURCE_HELP}")
@@ -94,8 +94,8 @@ def _parser():
         "predict",
         _predict,
         "classify images",
-        "recipes predict runs/photos cat.jpg dog.png",
-        "recipes predict runs/photos/model.tflite cat.jpg --top 1 --json",
+        "recipes predict runs/a cat.jpg dog.png",
+        "recipes predict runs/a/model.tflite cat.jpg --top 1 --json",
     )
     command.add_argument("model", help="run folder, .keras or .tflite file")
     command.add_argument("images", nargs="+", metavar="IMAGE", help="image files")
@@ -106,7 +106,7 @@ def _parser():
         "export",
         _export,
         "make TFLite files of a run and measure them",
-        "recipes export runs/photos --quantization int8 float16",
+        "recipes export runs/a --quantization int8 float16",
     )
     command.add_argument("folder", metavar="RUN", help="run folder")
     command.add_argument(
@@ -118,7 +118,7 @@ def _parser():
     )
 
     command = _add(
-        commands, "report", _report, "write report.html and report.md", "recipes report runs/photos"
+        commands, "report", _report, "write report.html and report.md", "recipes report runs/a"
     )
     command.add_argument("folder", metavar="RUN", help="run folder")
 
@@ -127,7 +127,7 @@ def _parser():
         "check-data",
         _check_data,
         "look for corrupt, duplicate, leaked and badly balanced images",
-        "recipes check-data photos/",
+        "recipes check-data my_photos/",
     )
     command.add_argument("source", help=_SOURCE_HELP)
 
@@ -151,7 +151,7 @@ def _add(commands, name, run, summary, *examples):
         help=summary,
         description=f"{summary[0].upper()}{summary[1:]}.",
         epilog=f"example:\n{lines}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_HelpFormatter,
     )
     command.add_argument("--json", action="store_true", help="print JSON for machines")
     command.set_defaults(run=run)
@@ -176,6 +176,13 @@ def _add_corrupt(command):
         default="refuse",
         help="what to do with image files that cannot be read (default: refuse)",
     )
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Room for the longest command name beside its summary."""
+
+    def __init__(self, prog):
+        super().__init__(prog, max_help_position=28)
 
 
 class _Version(argparse.Action):
@@ -356,9 +363,8 @@ def _print_table(header, rows, right=()):
     for row in rows:
         # Text, not markup: a class or a file may be called [red].
         table.add_row(*(Text(str(cell)) for cell in row))
-    console = Console(highlight=False)
-    # Into a pipe or a file nothing is cut off at 80 columns.
-    console.print(table, width=None if console.is_terminal else 200)
+    # Into a pipe or a file nothing is folded at 80 columns.
+    Console(highlight=False, width=None if sys.stdout.isatty() else 240).print(table)
     return 0
 
 

@@ -1,7 +1,63 @@
-"""What all tests share: a quiet TensorFlow, and tiny images and runs made once."""
+"""What all tests share: a quiet TensorFlow, and tiny images, a tiny recipe and one finished run."""
 
 import os
 
 # Before any test imports TensorFlow; pytest shows a failing test's output anyway.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("MPLBACKEND", "agg")
+
+import numpy as np
+import pytest
+
+from recipes.config import (
+    AugmentationConfig,
+    ModelConfig,
+    OptimizerConfig,
+    Recipe,
+    TrainingConfig,
+)
+
+
+def write_idx(path, array):
+    """Write a uint8 array as an IDX file, by the format's description."""
+    header = bytes([0, 0, 8, array.ndim])
+    sizes = b"".join(int(size).to_bytes(4, "big") for size in array.shape)
+    path.write_bytes(header + sizes + array.astype(np.uint8).tobytes())
+
+
+@pytest.fixture(scope="session")
+def tiny_source(tmp_path_factory):
+    """Return an `idx:` source of 300 training and 90 test images of three kinds of clothes."""
+    from recipes import load_data
+
+    folder = tmp_path_factory.mktemp("tiny-idx")
+    data = load_data("fashion-mini", validation=0.1)
+    for split, stem, each in (("train", "train", 100), ("test", "t10k", 30)):
+        labels = data.splits[split].labels
+        # Trousers, bags and ankle boots: a few steps of training tell them apart.
+        chosen = np.concatenate([np.flatnonzero(labels == kind)[:each] for kind in (1, 8, 9)])
+        images = data.splits[split].load(chosen)[..., 0]
+        write_idx(folder / f"{stem}-images-idx3-ubyte", images)
+        write_idx(folder / f"{stem}-labels-idx1-ubyte", np.repeat([0, 1, 2], each))
+    (folder / "class_names.txt").write_text("Trouser\nBag\nAnkle boot\n")
+    return f"idx:{folder}"
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe():
+    """Return a recipe that uses most features and trains in seconds."""
+    return Recipe(
+        name="tiny",
+        model=ModelConfig(name="resnet9", width=8, dropout=0.1, stochastic_depth=0.1),
+        optimizer=OptimizerConfig(learning_rate=0.1, clip_norm=5.0),
+        augmentation=AugmentationConfig(crop_padding=2, mixup_alpha=0.2, mix_probability=0.5),
+        training=TrainingConfig(epochs=4, batch_size=32, ema=0.9),
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_recipe, tiny_source, tmp_path_factory):
+    """Return a finished run with its TFLite files and report. Read only."""
+    from tuning.pipeline import train_and_export
+
+    folder = tmp_path_factory.mktemp("tiny-run") / "run"
+    return train_and_export(tiny_recipe, tiny_source, folder, progress=False)

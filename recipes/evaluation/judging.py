@@ -41,8 +41,11 @@ def judge(run: "Run", model: keras.Model, data: "ImageData", fitted: dict) -> No
         name: model.predict(evaluation_images(split), verbose=0).astype(np.float64)
         for name, split in splits.items()
     }
-    temperature = fit_temperature(logits["validation"], splits["validation"].labels)
-    calibrated = {name: softmax(value / temperature.temperature) for name, value in logits.items()}
+    fit = fit_temperature(logits["validation"], splits["validation"].labels)
+    # A fit that ran to its bound, for want of mistakes to learn from, would make every probability
+    # 0 or 1. Better none than that; the report says so.
+    temperature = 1.0 if fit.at_bound else fit.temperature
+    calibrated = {name: softmax(value, temperature) for name, value in logits.items()}
     metrics = {
         name: classification_metrics(calibrated[name], split.labels, data.class_names)
         for name, split in splits.items()
@@ -53,7 +56,7 @@ def judge(run: "Run", model: keras.Model, data: "ImageData", fitted: dict) -> No
         measures = classification_metrics(raw, splits["test"].labels, data.class_names)
         uncalibrated = {name: measures[name] for name in ("ece", "nll", "brier", "reliability")}
         _write_predictions(run, calibrated["test"], raw, splits["test"])
-    finished = with_contract(model, temperature.temperature, data, run)
+    finished = with_contract(model, temperature, data, run)
     with atomic_path(run.path("model.keras")) as temporary:
         finished.save(temporary)
     write_json(
@@ -62,10 +65,10 @@ def judge(run: "Run", model: keras.Model, data: "ImageData", fitted: dict) -> No
             **fitted,
             "parameters": model.count_params(),
             "temperature": {
-                "value": temperature.temperature,
-                "nll_before": temperature.nll_before,
-                "nll_after": temperature.nll_after,
-                "at_bound": temperature.at_bound,
+                "value": temperature,
+                "nll_before": fit.nll_before,
+                "nll_after": fit.nll_before if fit.at_bound else fit.nll_after,
+                "at_bound": fit.at_bound,
                 "images": len(splits["validation"]),
             },
             "validation": metrics["validation"],

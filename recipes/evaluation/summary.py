@@ -217,8 +217,9 @@ def _calibration_verdicts(run):
         found.append(
             Verdict(
                 "warn",
-                f"The temperature {decimals(fit['value'], 2)} is at the limit of its range: the "
-                "validation images do not determine it, so do not trust the probabilities.",
+                "The validation images do not determine a temperature (its fit ran to the limit "
+                "of its range, as when there are few of them or no mistakes), so none was applied; "
+                "do not trust the probabilities.",
             )
         )
     elif fit:

@@ -151,7 +151,7 @@ def test_calibration_verdict_follows_the_noise_floor(copy):
     assert "the model is overconfident" in text
     metrics["temperature"]["at_bound"] = True
     files.write_json(copy / "metrics.json", metrics)
-    assert "at the limit of its range" in read_report(copy)[0].text
+    assert "ran to the limit of its range" in read_report(copy)[0].text
 
 
 def test_int8_verdict_warns_of_lost_accuracy_size_and_flex(copy):
