@@ -8,14 +8,6 @@ import numpy as np
 import pytest
 
 
-def pytest_configure(config):
-    # Keras 3.15 reads its variables by NumPy's old protocol whenever it saves weights.
-    config.addinivalue_line(
-        "filterwarnings",
-        "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning",
-    )
-
-
 @pytest.fixture
 def check_layer(tmp_path):
     """Return a function that checks one layer; see `_Check`."""

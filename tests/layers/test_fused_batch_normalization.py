@@ -1,5 +1,8 @@
 """The fused layer against the stock layer of Keras, which is its reference."""
 
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -229,3 +232,32 @@ def test_saved_model(tmp_path):
     images, _ = make_images()
     loaded = tf.saved_model.load(str(tmp_path / "model"))
     assert_close([loaded.serve(tf.constant(images))], [stock(images)])
+
+
+_MIRRORED = """
+import keras, numpy as np, tensorflow as tf
+from recipes.layers import FusedBatchNormalization
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+images = np.random.default_rng(0).normal(size=(8, 8, 8, 3)).astype("float32")
+results = []
+for kind in (FusedBatchNormalization, keras.layers.BatchNormalization):
+    keras.utils.set_random_seed(0)
+    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+        layers = [keras.layers.Conv2D(4, 3), kind(momentum=0.5), keras.layers.Flatten()]
+        model = keras.Sequential([keras.Input((8, 8, 3)), *layers, keras.layers.Dense(2)])
+        model.compile("sgd", "mse")
+    model.fit(images, np.ones((8, 2)), batch_size=4, shuffle=False, epochs=2, verbose=0)
+    results.append([weight.value.numpy() for weight in model.weights])
+for ours, stock in zip(*results, strict=True):
+    np.testing.assert_allclose(ours, stock, atol=1e-5)
+"""
+
+
+@pytest.mark.slow
+def test_mirrored_replicas():
+    """In a process of its own, since the number of devices is fixed once TensorFlow starts."""
+    answer = subprocess.run(
+        [sys.executable, "-c", _MIRRORED], capture_output=True, text=True, timeout=300
+    )
+    assert answer.returncode == 0, answer.stderr

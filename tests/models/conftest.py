@@ -11,14 +11,6 @@ import tensorflow as tf
 from recipes.layers import FusedBatchNormalization
 
 
-def pytest_configure(config):
-    # Keras 3.15 reads its variables by NumPy's old protocol whenever it saves weights.
-    config.addinivalue_line(
-        "filterwarnings",
-        "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning",
-    )
-
-
 @pytest.fixture(autouse=True)
 def _fresh_policy():
     yield

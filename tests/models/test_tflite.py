@@ -60,11 +60,8 @@ def block():
     return model
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
-def test_batch_normalization_is_folded_into_the_convolution(block, policy):
+def test_batch_normalization_is_folded_into_the_convolution(block):
     images = make_images((8, 8, 3))
-    if policy != "float32":
-        block = keras.models.clone_model(block)
     interpreter = convert(block)
     assert operations(interpreter) == ["CONV_2D"]
     np.testing.assert_allclose(
