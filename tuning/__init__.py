@@ -3,9 +3,12 @@
 import importlib
 
 _PUBLIC = {
+    "export_again": "tuning.pipeline",
     "export_run": "tuning.export",
     "export_tflite": "tuning.tflite",
     "inspect_tflite": "tuning.flatbuffer",
+    "resume_and_export": "tuning.pipeline",
+    "train_and_export": "tuning.pipeline",
 }
 
 __all__ = sorted(_PUBLIC)
