@@ -8,12 +8,15 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def captured_output() -> Iterator[None]:
-    """Hold back all that the block writes to standard output and error; show it only if it raises.
+def captured_output(understood: type[Exception] | tuple = ()) -> Iterator[None]:
+    """Hold back all that the block writes to standard output and error; show it if it raises.
 
     File descriptors 1 and 2 are redirected, since the TFLite converter and the interpreter write
     from C++, past `sys.stdout` and `sys.stderr`. Not thread-safe: what other threads write
     meanwhile is held back as well.
+
+    Args:
+        understood: Kinds of exceptions that say enough themselves: for them nothing is shown.
 
     Example:
         >>> with captured_output():
@@ -24,20 +27,25 @@ def captured_output() -> Iterator[None]:
     except OSError:  # Started without standard output (a service): there is nothing to keep clean.
         yield
         return
-    with tempfile.TemporaryFile() as held:
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as held:
         try:
             _flush()
             os.dup2(held.fileno(), 1)
             os.dup2(held.fileno(), 2)
             try:
-                yield
+                # In notebooks and under test runners Python's streams are not the descriptors.
+                with contextlib.redirect_stdout(held), contextlib.redirect_stderr(held):
+                    yield
             finally:
+                held.flush()
                 _flush()
                 os.dup2(saved[0], 1)
                 os.dup2(saved[1], 2)
+        except understood:
+            raise
         except BaseException:
             held.seek(0)
-            sys.stderr.write(held.read().decode("utf-8", "replace"))
+            sys.stderr.write(held.read())
             raise
         finally:
             for descriptor in saved:

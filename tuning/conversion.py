@@ -43,10 +43,14 @@ def convert(model, quantization: str | None, calibration_images: np.ndarray | No
         converter.inference_input_type = tf.uint8
         converter.inference_output_type = tf.float32
     try:
-        with captured_output():
-            content = converter.convert()
+        with captured_output(understood=RecipesError):
+            content = _run(converter, model)
+    except RecipesError:
+        raise
     except Exception as error:  # The converter raises many kinds, all about the model.
-        raise RecipesError(_reason(model, error)) from error
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = lines[0][:300] if lines else type(error).__name__
+        raise RecipesError(f"{_failure(model)}: {reason}") from error
     return with_float_softmax(content) if quantization == "int8" else content
 
 
@@ -95,18 +99,21 @@ def _full_range(images: np.ndarray) -> list[np.ndarray]:
     return examples
 
 
-def _reason(model, error: Exception) -> str:
-    """Make one line of the converter's pages."""
-    text = str(error)
-    missing = sorted(set(re.findall(r"'tf\.(\w+)' op is neither a custom op nor a flex op", text)))
-    if missing:
-        return (
-            f"model {model.name!r} cannot become a TFLite file: TFLite has no kernel for "
-            f"{', '.join(missing)}, only TensorFlow has (Flex operations are not written)"
-        )
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    reason = lines[0][:300] if lines else type(error).__name__
-    return f"model {model.name!r} cannot become a TFLite file: {reason}"
+def _run(converter, model) -> bytes:
+    try:
+        return converter.convert()
+    except Exception as error:
+        missing = re.findall(r"'tf\.(\w+)' op is neither a custom op nor a flex op", str(error))
+        if not missing:
+            raise
+        raise RecipesError(
+            f"{_failure(model)}: TFLite has no kernel for {', '.join(sorted(set(missing)))}, only "
+            "TensorFlow has (Flex operations are not written)"
+        ) from error
+
+
+def _failure(model) -> str:
+    return f"model {model.name!r} cannot become a TFLite file"
 
 
 def check_calibration(images: np.ndarray | None, shape: tuple[int, int, int]) -> np.ndarray:
