@@ -41,6 +41,16 @@ class TestRandomErasing:
             assert stats.kstest(share, "uniform").pvalue > 0.001
         assert np.abs(np.corrcoef([areas, ratios, top, left]))[0, 1] < 0.08
 
+    def test_every_place_is_as_likely(self, random_images):
+        images = random_images(1800, 5, 5, 1)
+        result = random_erasing(
+            images, [1, 0], probability=1.0, scale=(0.36, 0.36), ratio=(1.0, 1.0), fill=0
+        ).numpy()
+        top, left, height, width = boxes_of(erased(images, result)).T
+        assert (height == 3).all()
+        assert (width == 3).all()
+        assert stats.chisquare(np.bincount(top * 3 + left, minlength=9)).pvalue > 0.001
+
     @pytest.mark.parametrize("shape", [(64, 4), (4, 64), (5, 5), (1, 1), (1, 40)])
     def test_boxes_always_fit(self, random_images, shape):
         images = random_images(300, *shape, 1)

@@ -28,6 +28,16 @@ def test_beta_draws_follow_the_distribution(alpha):
     assert abs(draws.var() / variance - 1) < 0.05
 
 
+@pytest.mark.parametrize("alpha", [0.2, 1.0, 3.0])
+def test_the_table_of_quantiles_is_evenly_spaced_in_probability(alpha):
+    quantiles = _random.beta_quantiles(alpha)
+    steps = np.diff(stats.beta(alpha, alpha).cdf(quantiles[: quantiles.size // 2]))
+    np.testing.assert_allclose(steps, 1 / quantiles.size, rtol=1e-6)
+    np.testing.assert_allclose(quantiles + quantiles[::-1], 1, rtol=1e-12)
+    median = (quantiles[quantiles.size // 2 - 1] + quantiles[quantiles.size // 2]) / 2
+    assert median == 0.5
+
+
 def test_uniform_draws_are_uniform_and_independent():
     rows = _random.random_uniform([3, 1], (10_000, 4), "test").numpy()
     for column in rows.T:
@@ -126,6 +136,12 @@ def test_large_and_negative_seeds_differ():
 def test_seeds_of_another_shape_or_dtype_are_refused(seed):
     with pytest.raises(ValueError, match="seed must be two integers"):
         _random.check_seed(seed)
+
+
+def test_noise_bytes_are_the_top_of_the_finaliser_of_murmurhash():
+    # fmix32(1) = 0x514E28B7 and fmix32(0) = 0, as published.
+    keys = tf.constant([1, 0], tf.uint32)
+    np.testing.assert_array_equal(_random.noise_bytes(keys, 1), [[0x51], [0]])
 
 
 def test_noise_bytes_look_random():
