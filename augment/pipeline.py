@@ -33,7 +33,8 @@ def compile_augmentation(*steps, mix=None, jit_compile="auto"):
             `functools.partial(random_crop, padding=4)`.
         mix: Function `mix(images, labels, seed) -> (images, targets)`, such as
             `functools.partial(mixup, alpha=0.2, classes=10)`, or `None` to keep the labels as they
-            are. It gets `seed` itself.
+            are. It gets `seed` itself. XLA compiles no check that whole-number labels are below
+            `classes`: if that is not certain, give `transform` rows made by `label_targets`.
         jit_compile: Whether XLA compiles them: `True`, `False`, or `"auto"` to try first.
 
     Returns:
