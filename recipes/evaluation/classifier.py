@@ -252,8 +252,9 @@ def load_keras_model(path: str | os.PathLike):
     try:
         return keras.saving.load_model(path, compile=False)
     except Exception as error:  # Keras raises many kinds here; what is wrong is in the file.
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = lines[0][:300] if lines else type(error).__name__
+        # Keras wraps the cause in whole configurations; it comes last, behind this mark.
+        cause = str(error).split("Exception encountered:")[-1].split("Full object config:")[0]
+        reason = " ".join(cause.split())[:300] or type(error).__name__
         raise RunError(f"cannot load {path} as a Keras model: {reason}") from error
 
 
