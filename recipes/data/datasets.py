@@ -100,6 +100,10 @@ def read_tfds(name: str, memory_limit: int) -> tuple[dict[str, Pair], tuple[str,
         ) from error
     try:
         splits, info = tfds.load(name, as_supervised=True, with_info=True)
+    except ModuleNotFoundError as error:  # A dataset may need more packages than TFDS installs.
+        raise DataError(
+            f"tfds:{name} needs the package {error.name}: pip install {error.name}"
+        ) from error
     except Exception as error:  # Its own errors share no class; each is a matter of the name.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataError(f"cannot load tfds:{name}: {reason}") from error

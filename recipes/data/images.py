@@ -19,8 +19,9 @@ from recipes.data.decoding import (
     read_header,
     to_channels,
 )
+from recipes.data.progress import Progress
+from recipes.errors import DataError
 
-Progress = Callable[[int, int], None]
 _CHUNK = 32  # Images a task of the thread pool: large enough to make its overhead small.
 
 
@@ -205,10 +206,19 @@ def as_pillow(pixels: np.ndarray) -> Image.Image:
 
 
 def decode_file(path: str, image_shape: tuple[int, int, int], fit: str) -> np.ndarray:
-    """Decode one file that a pass has already found readable; uint8 of `image_shape`."""
+    """Decode one file that a pass has already found readable; uint8 of `image_shape`.
+
+    Raises:
+        DataError: If it is no longer there, or no longer the same.
+    """
     size = image_shape[:2]
-    picture = open_upright(Path(path).read_bytes(), size, fit)
-    return to_channels(fit_image(picture, size, fit), image_shape[2])
+    try:
+        picture = open_upright(Path(path).read_bytes(), size, fit)
+        return to_channels(fit_image(picture, size, fit), image_shape[2])
+    except Exception as error:  # Pillow's readers raise nearly anything on broken files.
+        raise DataError(
+            f"cannot read the image {path}, which could be read at the start: {explain(error)}"
+        ) from error
 
 
 def _explain_file(path: str, error: Exception) -> str:

@@ -1,37 +1,20 @@
 """`load_data` and `check_data`: one look at a source, for training on it or reporting on it."""
 
-import dataclasses
 import hashlib
-import sys
 from typing import Any
 
 import numpy as np
 
-from recipes.data import checks
 from recipes.data.decoding import FITS
 from recipes.data.image_data import ImageData, Split
-from recipes.data.images import Decoded, FileImages, Progress
-from recipes.data.problems import DataReport, Problem, raise_first_error, sort_problems
-from recipes.data.sources import SPLITS, Collection, collect
+from recipes.data.inspection import Inspection, inspect
+from recipes.data.problems import DataReport, raise_first_error, sort_problems
+from recipes.data.progress import Progress
+from recipes.data.sources import SPLITS, collect
 from recipes.data.splitting import split_indices
 from recipes.errors import DataError
 
 COLORS = ("auto", "rgb", "grayscale")
-
-
-@dataclasses.dataclass
-class _Look:
-    """A collection after all its images were read.
-
-    `good` holds, for each split, the indices of the images that can be used.
-    """
-
-    collection: Collection
-    image_shape: tuple[int, int, int]
-    decoded: dict[str, Decoded]
-    good: dict[str, np.ndarray]
-    sizes: np.ndarray
-    problems: list[Problem]
 
 
 def load_data(
@@ -95,11 +78,19 @@ def load_data(
     _check_whole("memory_limit", memory_limit, 1)
     fractions = _check_fractions(validation, test)
     collection = collect(source, labels, memory_limit)
-    look = _look(
-        collection, image_size, color, fit, fractions, corrupt == "skip", memory_limit, progress
+    look = inspect(
+        collection,
+        image_size=image_size,
+        color=color,
+        fit=fit,
+        fractions=fractions,
+        skip=corrupt == "skip",
+        memory_limit=memory_limit,
+        progress=progress,
     )
     raise_first_error(look.problems)
     splits = _make_splits(look, fractions, seed, fit)
+    seed = int(seed)  # A NumPy integer could not be written as JSON.
     described = {
         "seed": seed,
         "validation_fraction": validation,
@@ -147,7 +138,7 @@ def check_data(
     """Look at a source as `load_data` does, and report everything that is found.
 
     Args:
-        source: As for `load_data`, and so are the others.
+        source: As for `load_data`; so are the others.
 
     Returns:
         The report; `report.ok` says whether `load_data` would take the source.
@@ -163,7 +154,16 @@ def check_data(
     _check_choice("fit", fit, FITS)
     fractions = _check_fractions(validation, test)
     collection = collect(source, labels, memory_limit)
-    look = _look(collection, image_size, color, fit, fractions, False, 0, progress)
+    look = inspect(
+        collection,
+        image_size=image_size,
+        color=color,
+        fit=fit,
+        fractions=fractions,
+        skip=False,
+        memory_limit=None,
+        progress=progress,
+    )
     classes = len(collection.class_names)
     sizes = {"distinct": len(np.unique(look.sizes, axis=0))}
     if len(look.sizes):
@@ -183,84 +183,8 @@ def check_data(
     )
 
 
-def _look(
-    collection: Collection, image_size, color, fit, fractions, skip, memory_limit, progress
-) -> _Look:
-    """Read all images of a collection, and find what is wrong with it."""
-    problems = list(collection.problems)
-    parts = collection.parts
-    measured = {name: part.images.measure() for name, part in parts.items()}
-    readable = [np.delete(sizes, list(errors), axis=0) for sizes, _, errors in measured.values()]
-    sizes = np.concatenate(readable)
-    if not len(sizes):
-        broken = [
-            (parts[name].images.name(index), reason)
-            for name, (_, _, errors) in measured.items()
-            for index, reason in sorted(errors.items())
-        ]
-        raise_first_error(checks.check_corrupt(broken, len(broken), collection.source, skip))
-        raise DataError(f"{collection.source} holds no images")
-    size, found = checks.choose_size(sizes, image_size)
-    problems += found
-    # Where a header tells of colour the picture may still be grey; that shows on decoding.
-    channels = 1 if color == "grayscale" else 3
-    if color == "auto" and all(grey for _, grey, _ in measured.values()):
-        channels = 1
-    total = sum(len(part.images) for part in parts.values())
-    in_files = any(isinstance(part.images, FileImages) for part in parts.values())
-    keep = total * size[0] * size[1] * channels <= memory_limit
-    if memory_limit and not keep and not in_files:
-        raise DataError(
-            f"{total} images of {size[0]}x{size[1]}x{channels} do not fit the memory limit of "
-            f"{memory_limit} bytes: raise memory_limit, or choose a smaller image_size"
-        )
-    decoded, broken, good = {}, [], {}
-    with _Bar(progress, total if in_files else 0) as bar:
-        for name, part in parts.items():
-            _, _, errors = measured[name]
-            result = part.images.decode(
-                size, fit, channels=channels, keep=keep, skip=errors, progress=bar.advance
-            )
-            errors = {**errors, **result.errors}
-            bar.finish(len(part.images))
-            broken += [(part.images.name(index), errors[index]) for index in sorted(errors)]
-            decoded[name] = result
-            good[name] = np.setdiff1d(np.arange(len(part.images)), list(errors))
-    if color == "auto" and all(decoded[name].grey[good[name]].all() for name in parts):
-        channels = 1
-        for result in decoded.values():
-            if result.images is not None and result.images.shape[-1] == 3:
-                result.images = np.ascontiguousarray(result.images[..., :1])
-    problems += checks.check_corrupt(broken, total, collection.source, skip)
-    problems += _check_parts(collection, decoded, good, measured, fractions)
-    return _Look(collection, (*size, channels), decoded, good, sizes, problems)
-
-
-def _check_parts(collection, decoded, good, measured, fractions) -> list[Problem]:
-    parts, names = collection.parts, collection.class_names
-    counts = {
-        name: np.bincount(part.labels[good[name]], minlength=len(names))
-        for name, part in parts.items()
-    }
-    wanted = 1 + sum(
-        1 for name, fraction in fractions.items() if name not in parts and fraction > 0
-    )
-    problems = checks.check_classes(counts, names, wanted)
-    problems += checks.check_copies(
-        [
-            (name, part.images, part.labels, decoded[name].pixels, good[name])
-            for name, part in parts.items()
-        ],
-        names,
-    )
-    problems += checks.check_sizes(
-        [(part.images, measured[name][0], good[name]) for name, part in parts.items()]
-    )
-    return problems
-
-
 def _make_splits(
-    look: _Look, fractions: dict[str, float], seed: int, fit: str
+    look: Inspection, fractions: dict[str, float], seed: int, fit: str
 ) -> dict[str, tuple[Split, list[bytes]]]:
     """Return each split, and the digests of its images."""
     parts = look.collection.parts
@@ -331,40 +255,3 @@ def _check_fractions(validation: float, test: float) -> dict[str, float]:
             f"validation and test are {validation} and {test}: nothing is left to train on"
         )
     return {"validation": validation, "test": test}
-
-
-class _Bar:
-    """Progress over all splits: told to a function, or shown on a terminal."""
-
-    _MANY = 2000
-
-    def __init__(self, report: Progress | None, total: int):
-        self.report = report
-        self.total = total
-        self.done = 0
-        self.bar = None
-
-    def __enter__(self):
-        if self.report is None and self.total >= self._MANY and sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import Progress as RichProgress
-
-            self.bar = RichProgress(console=Console(stderr=True), transient=True)
-            self.bar.start()
-            self.task = self.bar.add_task("reading images", total=self.total)
-        return self
-
-    def __exit__(self, *exception):
-        if self.bar is not None:
-            self.bar.stop()
-
-    def advance(self, done: int, _: int) -> None:
-        """Tell how many images of the present split are done."""
-        if self.report is not None:
-            self.report(self.done + done, self.total)
-        if self.bar is not None:
-            self.bar.update(self.task, completed=self.done + done)
-
-    def finish(self, count: int) -> None:
-        """Count a whole split as done."""
-        self.done += count

@@ -102,8 +102,10 @@ def _collect_named(source: str, names: tuple[str, ...] | None, memory_limit: int
         return _collect_idx(BUNDLED[source], names, source, source)
     kind, colon, rest = source.partition(":")
     # A folder whose name has a colon, or a Windows drive letter, is still a folder.
+    source = os.path.expanduser(source)
     if colon and not os.path.exists(source) and len(kind) > 1:
         if kind == "idx":
+            rest = os.path.expanduser(rest)  # The shell leaves a ~ after a colon alone.
             return _collect_idx(Path(rest), names, source, f"idx:{os.path.abspath(rest)}")
         if kind in ("tfds", "keras"):
             from recipes.data import datasets

@@ -149,6 +149,93 @@ def test_keras_refused(monkeypatch):
         load_data("keras:cifar10")
 
 
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """Prepare two tiny datasets where tensorflow_datasets.load looks for them."""
+    tfds = pytest.importorskip("tensorflow_datasets")
+
+    class _Tiny(tfds.core.GeneratorBasedBuilder):
+        # TFDS 4.9.10 wants importlib_resources, which it does not install, to find the code of a
+        # class in a package; it does not look for the code of a script.
+        __module__ = "__main__"
+        VERSION = tfds.core.Version("1.0.0")
+        keys = ("image", "label")
+        limits = (("train", 0, 16), ("validation", 16, 20), ("test", 20, 24))
+
+        def _info(self):
+            features = {
+                "image": tfds.features.Image(shape=(6, 6, 3)),
+                "label": tfds.features.ClassLabel(names=["circle", "square"]),
+            }
+            return tfds.core.DatasetInfo(
+                builder=self,
+                features=tfds.features.FeaturesDict(features),
+                supervised_keys=self.keys,
+            )
+
+        def _split_generators(self, manager):
+            return {name: self._generate_examples(start, stop) for name, start, stop in self.limits}
+
+        def _generate_examples(self, start, stop):
+            for index in range(start, stop):
+                yield index, {"image": IMAGES[index], "label": int(LABELS[index])}
+
+    class RecipesTestShapes(_Tiny):
+        __module__ = "__main__"
+
+    class RecipesTestUnsupervised(_Tiny):
+        __module__ = "__main__"
+        keys = None
+
+    class RecipesTestTestOnly(_Tiny):
+        __module__ = "__main__"
+        limits = (("test", 0, 4),)
+
+    folder = tmp_path_factory.mktemp("tfds")
+    for builder in (RecipesTestShapes, RecipesTestUnsupervised, RecipesTestTestOnly):
+        builder(data_dir=folder).download_and_prepare()
+    tfds.core.add_data_dir(folder)
+
+
+def test_tfds(prepared):
+    data = load_data("tfds:recipes_test_shapes")
+    assert data.source == "tfds:recipes_test_shapes"
+    assert data.class_names == ("circle", "square")
+    assert {name: len(split) for name, split in data.splits.items()} == {
+        "train": 16,
+        "validation": 4,
+        "test": 4,
+    }
+    assert pairs(data) == EXPECTED
+    # TFDS stores records in an order of its own; it is the same each time.
+    assert load_data("tfds:recipes_test_shapes").fingerprint == data.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("recipes_test_unsupervised", "cannot load tfds:recipes_test_unsupervised: .*supervised"),
+        ("recipes_test_test_only", "has the splits test, but no train"),
+        ("recipes_test_shapes:9.9.9", "cannot load tfds:recipes_test_shapes:9.9.9"),
+    ],
+)
+def test_tfds_refused(prepared, name, message):
+    with pytest.raises(DataError, match=message) as caught:
+        load_data(f"tfds:{name}")
+    assert "\n" not in str(caught.value)
+
+
+def test_tfds_that_needs_another_package(monkeypatch):
+    tfds = pytest.importorskip("tensorflow_datasets")
+
+    def load(name, **arguments):
+        raise ModuleNotFoundError("No module named 'scipy_extra'", name="scipy_extra")
+
+    monkeypatch.setattr(tfds, "load", load)
+    with pytest.raises(DataError, match="needs the package scipy_extra: pip install scipy_extra"):
+        load_data("tfds:mnist")
+
+
 def test_tfds_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     with pytest.raises(DataError, match=r'pip install "keras-recipes\[tfds\]"'):

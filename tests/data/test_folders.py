@@ -2,12 +2,14 @@
 
 import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from recipes.data import check_data, load_data, read_image
+from recipes.data import check_data, checks, load_data, read_image
 from recipes.errors import DataError
 
 
@@ -345,6 +347,39 @@ def test_decoding_on_the_fly_gives_the_same_batches(make_folder):
         for one, other in zip(*map(list, pairs), strict=True):
             for left, right in zip(one, other, strict=True):
                 np.testing.assert_array_equal(left, right)
+
+
+def test_file_that_goes_missing_later(make_folder):
+    folder = make_folder({"a": 5, "b": 5})
+    split = load_data(folder, memory_limit=1).splits["train"]
+    os.unlink(split.paths[2])
+    with pytest.raises(DataError, match=f"{split.paths[2]}, which could be read .*no such file"):
+        split.load([2])
+
+
+def test_huge_and_heic(make_folder, monkeypatch):
+    folder = make_folder({"a": 5, "b": 5})
+    (folder / "a" / "phone.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
+    monkeypatch.setattr(checks, "HUGE_PIXELS", 143)
+    report = check_data(folder)
+    assert len(find(report, "huge").paths) == 10
+    assert "phone.HEIC (Pillow cannot read HEIC: convert it" in find(report, "corrupt").message
+
+
+def test_home_folder(make_folder, monkeypatch):
+    folder = make_folder({"a": 5, "b": 5})
+    monkeypatch.setenv("HOME", str(folder.parent))
+    assert load_data("~/photos").counts == load_data(folder).counts
+
+
+def test_looking_at_a_folder_loads_no_tensorflow(make_folder):
+    program = (
+        "import sys; from recipes.data import check_data, load_data; "
+        "source = sys.argv[1]; load_data(source).statistics(); "
+        "assert check_data(source).ok and 'tensorflow' not in sys.modules"
+    )
+    folder = make_folder({"a": 5, "b": 5})
+    subprocess.run([sys.executable, "-c", program, folder], check=True)
 
 
 def test_progress(make_folder):
