@@ -4,8 +4,13 @@ import doctest
 import importlib
 import pkgutil
 
+import keras
+import numpy as np
 import pytest
+import tensorflow as tf
 
+# What any reader of an example takes for granted.
+KNOWN = {"keras": keras, "np": np, "tf": tf}
 PACKAGES = ("augment", "callbacks", "recipes", "tuning")
 
 
@@ -21,5 +26,5 @@ def _modules():
 @pytest.mark.parametrize("name", list(_modules()))
 def test_examples(name):
     module = importlib.import_module(name)
-    results = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
+    results = doctest.testmod(module, extraglobs=KNOWN, optionflags=doctest.ELLIPSIS)
     assert results.failed == 0
