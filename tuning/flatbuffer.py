@@ -7,7 +7,6 @@ from typing import Any
 
 import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
-from ai_edge_litert.tools import flatbuffer_utils
 
 from recipes.errors import RunError
 
@@ -38,10 +37,10 @@ def inspect_tflite(path: str | os.PathLike) -> dict[str, Any]:
         >>> inspect_tflite("runs/fashion/model.tflite")["float_operation_names"]  # doctest: +SKIP
         {'SOFTMAX': 1}
     """
-    content = bytearray(Path(path).read_bytes())
+    content = Path(path).read_bytes()
     if content[4:8] != _IDENTIFIER:
         raise RunError(f"not a TFLite file: {path}")
-    model = flatbuffer_utils.read_model_from_bytearray(content)
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
     codes = [_code(entry) for entry in model.operatorCodes]
     names = [_operation_name(entry) for entry in model.operatorCodes]
     operations, flex, floats = 0, 0, Counter()
@@ -77,8 +76,11 @@ def with_float_softmax(content: bytes) -> bytes:
     Returns:
         The edited file, or `content` itself if it does not end that way.
     """
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
     graph = model.subgraphs[0]
+    # Files over 2 GB keep their buffers behind the flatbuffer, by offsets that packing would break.
+    if any(buffer.offset for buffer in model.buffers):
+        return content
     if len(model.subgraphs) != 1 or len(graph.operators) < 2:
         return content
     softmax, dequantize = graph.operators[-2:]
