@@ -1,0 +1,146 @@
+"""Exports that must fail: with one clear line, and leaving nothing behind."""
+
+import keras
+import numpy as np
+import pytest
+
+from recipes.errors import ConfigError, DataError, RecipesError, RunError
+from tuning import export_tflite
+
+
+def noise(count, *shape, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, *shape), dtype=np.uint8)
+
+
+def failing(model, path, error, message, **arguments):
+    """Check that an export fails with one line, and leaves the folder as it was."""
+    before = {file: file.read_bytes() for file in path.parent.glob("**/*") if file.is_file()}
+    with pytest.raises(error, match=message) as caught:
+        export_tflite(model, path, **arguments)
+    assert "\n" not in str(caught.value)
+    after = {file: file.read_bytes() for file in path.parent.glob("**/*") if file.is_file()}
+    assert after == before
+
+
+@pytest.mark.parametrize("quantization", [None, "int8"])
+def test_operations_that_only_tensorflow_has(tiny_model, tmp_path, quantization, capfd):
+    (tmp_path / "m.tflite").write_text("the file that was here before")
+    model = tiny_model(keras.layers.Conv2D(2, 3), lambda x: keras.ops.erfinv(x * 1e-4))
+    failing(
+        model,
+        tmp_path / "m.tflite",
+        RecipesError,
+        "TFLite has no kernel for Erfinv",
+        quantization=quantization,
+        calibration_images=noise(2, 8, 8, 1),
+    )
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_file_that_computes_something_else(tiny_model, tmp_path, monkeypatch):
+    """Softplus overflows in TFLite: log(1 + exp(100)) is infinite in float32."""
+    model = tiny_model(lambda x: keras.ops.softplus(x))
+    for quantization in (None, "int8"):
+        failing(
+            model,
+            tmp_path / "m.tflite",
+            RecipesError,
+            "float32 TFLite file of the model is wrong: it gives outputs that are not finite",
+            quantization=quantization,
+            calibration_images=noise(2, 8, 8, 1),
+        )
+
+
+@pytest.mark.parametrize(
+    ("quantization", "message"), [(None, "differs"), ("int8", "does not compute")]
+)
+def test_a_file_of_another_model(tiny_model, tmp_path, monkeypatch, quantization, message):
+    import tuning.tflite
+
+    model, other = tiny_model(), tiny_model()
+    for network, bias in ((model, [9, 0, 0]), (other, [0, 9, 0])):
+        network.layers[-2].set_weights([np.zeros((1, 3)), np.array(bias)])
+    real = tuning.tflite.convert
+
+    def confused(model, chosen, images=None):
+        return real(other if chosen == quantization else model, chosen, images)
+
+    monkeypatch.setattr(tuning.tflite, "convert", confused)
+    failing(
+        model,
+        tmp_path / "m.tflite",
+        RecipesError,
+        message,
+        quantization=quantization,
+        calibration_images=noise(20, 8, 8, 1),
+    )
+
+
+GOOD = np.full((2, 8, 8, 1), 7, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (None, "int8 needs calibration_images"),
+        (GOOD[:0], "is empty"),
+        (GOOD[0], r"received \(8, 8, 1\)"),
+        (GOOD[:, :4], r"received \(2, 4, 8, 1\)"),
+        (GOOD.astype(np.float32) * 100, "from 700 to 700"),
+        (GOOD.astype(np.float32) * np.nan, "from nan to nan"),
+        (GOOD / 255.0, r"received \[0, 1\]"),
+        (GOOD.astype(str), "received <U"),
+    ],
+)
+def test_wrong_calibration_images(tiny_model, tmp_path, images, message):
+    failing(
+        tiny_model(),
+        tmp_path / "m.tflite",
+        DataError,
+        message,
+        quantization="int8",
+        calibration_images=images,
+    )
+
+
+def test_wrong_arguments(tiny_model, tmp_path):
+    model = tiny_model()
+    path = tmp_path / "m.tflite"
+    failing(model, path, ConfigError, "did you mean 'int8'", quantization="int9")
+    failing(model, tmp_path / "m.onnx", ConfigError, "must end in .tflite")
+    failing(model, tmp_path / "no" / "m.tflite", RunError, "there is no folder")
+    failing(
+        model, path, RecipesError, "3 outputs, received 2", contract={"class_names": ["a", "b"]}
+    )
+    failing(model, path, RecipesError, "the model takes", contract={"image_shape": [9, 9, 1]})
+    failing(model, path, RecipesError, "JSON", contract={"thing": object()})
+
+
+def test_models_that_cannot_be_exported(tiny_model, tmp_path):
+    class Subclassed(keras.Model):
+        def call(self, inputs):
+            return inputs
+
+    path = tmp_path / "m.tflite"
+    failing(Subclassed(), path, RecipesError, "only functional and built sequential models")
+    anysize = keras.Input((None, None, 1))
+    probabilities = keras.layers.Dense(3, activation="softmax")(
+        keras.layers.GlobalAveragePooling2D()(anysize)
+    )
+    failing(keras.Model(anysize, probabilities), path, RecipesError, "images of any size")
+    failing(tiny_model(head=False), path, RecipesError, "are not probabilities")
+    two = [keras.Input((8, 8, 1)), keras.Input((8, 8, 1))]
+    probabilities = keras.layers.Softmax()(keras.layers.Flatten()(keras.layers.add(two)))
+    failing(keras.Model(two, probabilities), path, RunError, "must take one batch of images")
+    grid = keras.layers.Softmax()(two[0])
+    failing(keras.Model(two[0], grid), path, RunError, "must give one row of classes")
+
+
+def test_a_disk_that_refuses(tiny_model, tmp_path, monkeypatch):
+    import tuning.tflite
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tuning.tflite, "atomic_path", full)
+    failing(tiny_model(), tmp_path / "m.tflite", RunError, "No space left on device")
