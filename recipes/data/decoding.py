@@ -17,6 +17,7 @@ from recipes.errors import DataError
 FITS = ("crop", "stretch", "pad")
 # Only formats with a firm signature, and none that starts another program to decode.
 _FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF")
+_LONGEST_SIDE = 65535  # No JPEG is longer; a damaged header of another format may say anything.
 _ORIENTATION_TAG = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -212,6 +213,8 @@ def _open(file: BinaryIO) -> Image.Image:
         raise OSError("too many pixels to be a plausible photograph") from error
     limit = Image.MAX_IMAGE_PIXELS
     width, height = image.size
+    if max(width, height) > _LONGEST_SIDE:
+        raise OSError(f"{height}x{width} pixels are not the size of a plausible picture")
     if limit is not None and width * height > limit:
         raise OSError(f"{height}x{width} pixels are more than Pillow's limit of {limit}")
     return image

@@ -276,6 +276,13 @@ def test_missing_folder_and_bomb(tmp_path, monkeypatch):
             read_image(path, image_shape=(3, 3, 1))
 
 
+def test_damaged_header_with_an_absurd_length(tmp_path):
+    path = tmp_path / "long.pgm"
+    path.write_bytes(b"P5 70000 1 255\n" + bytes(70000))
+    with pytest.raises(DataError, match="1x70000 pixels are not the size"):
+        read_image(path, image_shape=(3, 3, 1))
+
+
 def test_unknown_fit(tmp_path):
     with pytest.raises(DataError, match="fit must be one of crop, stretch, pad"):
         read_image(tmp_path, image_shape=(3, 3, 1), fit="zoom")
