@@ -85,14 +85,20 @@ def _check_saving(model, images, path):
     np.testing.assert_array_equal(loaded(images), model(images))
 
 
-def with_stock_layers(model):
-    """Return a copy of `model`, weights included, on `keras.layers.BatchNormalization`."""
+# What has an edge, and its smooth stand-in.
+_SMOOTH = {
+    keras.layers.MaxPooling2D: keras.layers.AveragePooling2D,
+    keras.layers.GlobalMaxPooling2D: keras.layers.GlobalAveragePooling2D,
+}
+
+
+def replace_layers(model, kinds, *, activation=None):
+    """Return a copy of `model`, weights included, with other kinds of layers in some places."""
 
     def clone(layer):
-        kind = type(layer)
-        if kind is FusedBatchNormalization:
-            kind = keras.layers.BatchNormalization
-        return kind.from_config(layer.get_config())
+        if activation is not None and isinstance(layer, keras.layers.ReLU):
+            return keras.layers.Activation(activation, name=layer.name)
+        return kinds.get(type(layer), type(layer)).from_config(layer.get_config())
 
     copy = keras.models.clone_model(model, clone_function=clone)
     copy.set_weights(model.get_weights())
@@ -100,10 +106,16 @@ def with_stock_layers(model):
 
 
 def _check_training_like_stock_layers(model, images):
-    """The gradient of a training step must reach all weights, as in a twin on stock layers."""
+    """The gradient of a training step must reach all weights, as in a twin on stock layers.
+
+    Both are made smooth first: rounding always carries some value over the edge of a ReLU, or to
+    another winner of a pool, and from there on the gradients of equally exact twins differ.
+    """
     randomize(model)
+    model = replace_layers(model, _SMOOTH, activation="silu")
+    twin = replace_layers(model, {FusedBatchNormalization: keras.layers.BatchNormalization})
+    assert not any(isinstance(layer, FusedBatchNormalization) for layer in twin.layers)
     labels = np.arange(len(images)) % model.output_shape[-1]
-    twin = with_stock_layers(model)
     loss_function = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     losses, gradients = [], []
     for one in (model, twin):
@@ -116,9 +128,7 @@ def _check_training_like_stock_layers(model, images):
         size = np.abs(stock).max()
         # A bias before a batch normalisation has no gradient but rounding.
         assert size > 0 or weight.name == "bias", weight.path
-        # Both are within 1e-5 of float64 until rounding carries one value over the edge of a ReLU
-        # or to another winner of a pool, which moves all gradients below it by a few per cent.
-        np.testing.assert_allclose(ours, stock, atol=0.1 * size + 1e-7, err_msg=weight.path)
+        np.testing.assert_allclose(ours, stock, atol=1e-3 * size + 1e-8, err_msg=weight.path)
     for ours, stock in zip(model.get_weights(), twin.get_weights(), strict=True):
         np.testing.assert_allclose(ours, stock, rtol=1e-4, atol=1e-5)
 
