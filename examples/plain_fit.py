@@ -33,6 +33,7 @@ def main():
         data.train,
         validation_data=data.validation,
         epochs=options.epochs,
+        shuffle=False,  # the pipeline shuffles; Keras would warn that it cannot
         callbacks=[average, stopping],
         verbose=2,
     )

@@ -72,6 +72,7 @@ def _parser():
     command.add_argument("--resume", metavar="DIR", help="go on with an interrupted run")
     command.add_argument("--no-export", action="store_true", help="make no TFLite files")
     _add_settings(command)
+    _add_labels(command)
     _add_corrupt(command)
 
     command = _add(
@@ -130,6 +131,7 @@ def _parser():
         "recipes check-data my_photos/",
     )
     command.add_argument("source", help=_SOURCE_HELP)
+    _add_labels(command)
 
     command = _add(
         commands,
@@ -167,6 +169,12 @@ def _add_settings(command):
         help="change a field of the recipe, such as optimizer.learning_rate=0.1; repeatable",
     )
     command.add_argument("--seed", type=int, help="short for --set training.seed=SEED")
+
+
+def _add_labels(command):
+    command.add_argument(
+        "--labels", metavar="FILE", help="class names, one a line, for a source without names"
+    )
 
 
 def _add_corrupt(command):
@@ -242,7 +250,10 @@ def _train(options):
 
     export = not options.no_export
     if options.resume:
-        if options.recipe or options.out or options.set or options.seed is not None:
+        if (
+            any((options.recipe, options.out, options.set, options.labels))
+            or options.seed is not None
+        ):
             raise RecipesError(
                 "--resume DIR stands alone: recipe, images and settings come from the run"
             )
@@ -252,7 +263,12 @@ def _train(options):
             "train expects RECIPE SOURCE --out DIR, or --resume DIR; see recipes train --help"
         )
     run = train_and_export(
-        _recipe(options), options.source, options.out, corrupt=options.corrupt, export=export
+        _recipe(options),
+        options.source,
+        options.out,
+        labels=options.labels,
+        corrupt=options.corrupt,
+        export=export,
     )
     return _print_run(run, options)
 
@@ -328,7 +344,7 @@ def _report(options):
 def _check_data(options):
     from recipes.data import check_data
 
-    report = check_data(options.source)
+    report = check_data(options.source, labels=options.labels)
     if options.json:
         _print_json(report.to_dict())
     else:

@@ -304,9 +304,20 @@ def resolve_recipe(recipe: "Recipe | str") -> Recipe:
 
 
 def load_recipe_data(
-    recipe: Recipe, source: "ImageData | str", *, corrupt: str = "refuse"
+    recipe: Recipe,
+    source: "ImageData | str",
+    *,
+    labels: Sequence[str] | str | None = None,
+    corrupt: str = "refuse",
 ) -> "ImageData":
-    """Return the images of a source, read and split as the recipe says."""
+    """Return the images of a source, read and split as the recipe says.
+
+    Args:
+        recipe: Its `data` fields decide.
+        source: What `load_data` takes; an `ImageData` is returned as it is.
+        labels: Class names, or a text file of them, as for `load_data`.
+        corrupt: `"refuse"` or `"skip"` image files that cannot be read.
+    """
     from recipes.data import ImageData, load_data
 
     if isinstance(source, ImageData):
@@ -320,6 +331,7 @@ def load_recipe_data(
         validation=chosen.validation,
         test=chosen.test,
         seed=chosen.split_seed,
+        labels=labels,
         corrupt=corrupt,
     )
 

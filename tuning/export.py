@@ -18,6 +18,7 @@ from recipes.evaluation.classifier import (
     calibrated_head,
 )
 from recipes.evaluation.litert import measure_latency, runtime_name
+from recipes.evaluation.metrics import accuracy_difference
 from recipes.files import write_json
 from tuning.flatbuffer import inspect_tflite
 from tuning.tflite import export_tflite, known_quantization, versions
@@ -59,7 +60,7 @@ def export_run(
 
     Returns:
         The content of `export.json`: `"files"` (a row each: bytes, gzip bytes, accuracy, ECE, NLL,
-        top-1 agreement and largest difference of a probability against the Keras model, latency,
+        difference of the accuracy from the Keras model's with its interval, top-1 agreement and largest difference of a probability against the Keras model, latency,
         float and Flex operations), `"keras"`, `"images"`, `"split"`, `"runtime"`,
         `"calibration_images"`, `"provenance"`.
 
@@ -168,14 +169,17 @@ class _Exam:
         received = self._probabilities(classifier)
         content = path.read_bytes()
         operations = inspect_tflite(path)
-        same = received.argmax(axis=1) == self._expected.argmax(axis=1)
+        predicted, expected = received.argmax(axis=1), self._expected.argmax(axis=1)
         return {
             "file": path.name,
             "quantization": quantization,
             "bytes": len(content),
             "gzip_bytes": len(gzip.compress(content, 9)),
             **_quality(received, self.labels),
-            "agreement": float(np.mean(same)),
+            "accuracy_difference": accuracy_difference(
+                predicted == self.labels, expected == self.labels
+            ),
+            "agreement": float(np.mean(predicted == expected)),
             "max_difference": float(np.abs(received - self._expected).max()),
             "latency_ms": measure_latency(path),
             "input_dtype": np.dtype(classifier.litert.input_dtype).name,

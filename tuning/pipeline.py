@@ -20,6 +20,7 @@ def train_and_export(
     source: "ImageData | str",
     out: str | os.PathLike,
     *,
+    labels: Sequence[str] | str | None = None,
     corrupt: str = "refuse",
     export: bool = True,
     quantizations: Sequence[str] = QUANTIZATIONS,
@@ -32,6 +33,7 @@ def train_and_export(
         recipe: A `Recipe`, or the name of one in the catalogue.
         source: What `load_data` takes, loaded as the recipe says; or an `ImageData`.
         out: New or empty folder for the run.
+        labels: Class names, or the path of a text file with one a line, for a source without names.
         corrupt: `"refuse"` or `"skip"` image files that cannot be read.
         export: Whether to make TFLite files.
         quantizations: Which: of `"int8"`, `"float16"`, `"float32"`.
@@ -53,7 +55,7 @@ def train_and_export(
 
     recipe = resolve_recipe(recipe)
     check_output(out, resume=False)
-    data = load_recipe_data(recipe, source, corrupt=corrupt)
+    data = load_recipe_data(recipe, source, labels=labels, corrupt=corrupt)
     run = train(recipe, data, out, say=say, progress=progress)
     return _finish(run, data, export and quantizations, say)
 

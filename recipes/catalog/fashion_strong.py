@@ -3,8 +3,8 @@
 Source: the network and the schedule's shape follow Page, "How to Train Your ResNet", 2018, and the
 DAWNBench entries after it, at their width of 64; cutout is DeVries and Taylor's, 2017.
 
-Differs from the source: weights and batch statistics are averaged (EMA) and 5 % of the
-of the training images are held out to calibrate on.
+Differs from the source: weights and batch statistics are averaged (EMA), and 5 % of
+the training images are held out to calibrate on.
 
 Command: recipes train fashion-strong idx:/usr/share/datasets/fashion-mnist --out runs/strong
 (the folder is that of the Debian package dataset-fashion-mnist)
