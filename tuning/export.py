@@ -60,8 +60,9 @@ def export_run(
 
     Returns:
         The content of `export.json`: `"files"` (a row each: bytes, gzip bytes, accuracy, ECE, NLL,
-        difference of the accuracy from the Keras model's with its interval, top-1 agreement and largest difference of a probability against the Keras model, latency,
-        float and Flex operations), `"keras"`, `"images"`, `"split"`, `"runtime"`,
+        difference of the accuracy from the Keras model's with its interval, top-1 agreement and
+        largest difference of a probability against the Keras model, latency, float and Flex
+        operations), `"keras"`, `"images"`, `"split"`, `"runtime"`,
         `"calibration_images"`, `"provenance"`.
 
     Raises:
