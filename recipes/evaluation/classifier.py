@@ -5,6 +5,7 @@ probabilities = classifier.predict(images)      # uint8 (N, H, W, C) -> float32 
 names = [classifier.class_names[k] for k in probabilities.argmax(axis=1)]
 """
 
+import functools
 import os
 from pathlib import Path
 from typing import Any
@@ -179,9 +180,22 @@ class KerasClassifier(Classifier):
             temperature=head.temperature if head else 1.0,
         )
 
+    @functools.cached_property
+    def _forward(self):
+        """The model as one traced function for batches of any size.
+
+        `model.predict` would trace again for each model and each odd last batch, and TensorFlow
+        warn of it.
+        """
+        import tensorflow as tf
+
+        signature = [tf.TensorSpec([None, *self.model.inputs[0].shape[1:]], tf.float32)]
+        return tf.function(lambda x: self.model(x, training=False), input_signature=signature)
+
     def _predict(self, images: np.ndarray, batch_size: int) -> np.ndarray:
-        probabilities = self.model.predict(images, batch_size=batch_size, verbose=0)
-        return np.asarray(probabilities, np.float32)
+        starts = range(0, len(images), batch_size)
+        batches = (images[start : start + batch_size].astype(np.float32) for start in starts)
+        return np.concatenate([self._forward(batch).numpy() for batch in batches])
 
 
 class LiteRTClassifier(Classifier):
