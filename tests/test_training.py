@@ -157,6 +157,26 @@ def test_a_killed_process_resumes_to_the_same_weights(tiny_run, tiny_recipe, tin
     _assert_same_result(resumed, tiny_run)
 
 
+def test_a_disk_that_fills_up_is_one_line_and_the_run_resumes(
+    tiny_run, tiny_recipe, tiny_data, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        save, calls = np.savez, []
+
+        def full_at_the_third(*arguments, **arrays):
+            calls.append(arguments)
+            if len(calls) == 3:
+                raise OSError(28, "No space left on device")
+            save(*arguments, **arrays)
+
+        patch.setattr("numpy.savez", full_at_the_third)
+        with pytest.raises(RunError, match="cannot write to .*: No space left on device"):
+            train(tiny_recipe, tiny_data, tmp_path / "run", progress=False)
+    assert not list(tmp_path.rglob(".*")), "no half-written file is left"
+    resumed = train(tiny_recipe, tiny_data, tmp_path / "run", resume=True, progress=False)
+    _assert_same_result(resumed, tiny_run)
+
+
 def test_resuming_another_run_is_refused(tiny_recipe, tiny_data, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train(tiny_recipe, tiny_data, tmp_path, callbacks=[_Crash(1, 0)], progress=False)
