@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from recipes._quiet import import_tensorflow
 from recipes.config import Recipe
 from recipes.errors import ConfigError, RunError
+from recipes.hardware import package_versions
 from recipes.run import Run, check_output, new_environment
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def train(
     if resume:
         _refuse_other("data", data.fingerprint, run.data["fingerprint"], out)
         _refuse_other("precision", precision, run.environment["precision"], out)
+        _say_other_versions(run, say)
     else:
         environment = new_environment(recipe.training.seed, precision)
         run = Run.create(out, recipe, data.to_dict(), environment)
@@ -339,6 +341,14 @@ def load_recipe_data(
 def _refuse_other(what, expected, found, out):
     if expected != found:
         raise RunError(f"{out} is a run of another {what}; resume it with the one it began with")
+
+
+def _say_other_versions(run, say):
+    """Other versions may compute other last digits: allowed, but not silently."""
+    now = package_versions()
+    for name, then in run.environment["versions"].items():
+        if now.get(name) != then:
+            say(f"resuming with {name} {now.get(name)}, the run began with {then}: not bit-exact")
 
 
 def _count_text(data):

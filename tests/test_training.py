@@ -189,6 +189,19 @@ def test_resuming_another_run_is_refused(tiny_recipe, tiny_data, tmp_path):
         train(tiny_recipe, other_data, tmp_path, resume=True)
 
 
+def test_resuming_with_another_version_is_said(tiny_recipe, tiny_data, tmp_path):
+    recipe = tiny_recipe.override({"training.epochs": 1})
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, tiny_data, tmp_path, callbacks=[_Crash(0, 1)], progress=False)
+    environment = Run(tmp_path).environment
+    environment["versions"]["keras"] = "3.0.0"
+    write_json(tmp_path / "environment.json", environment)
+    lines = []
+    train(recipe, tiny_data, tmp_path, resume=True, say=lines.append, progress=False)
+    expected = f"resuming with keras {keras.__version__}, the run began with 3.0.0: not bit-exact"
+    assert expected in lines
+
+
 def test_a_finished_run_is_left_alone(tiny_run, tiny_recipe, tiny_data):
     before = tiny_run.path("metrics.json").stat().st_mtime_ns
     lines = []

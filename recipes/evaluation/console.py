@@ -1,5 +1,6 @@
 """The few numbers that sum up a run, a measurement or an export, for the command line."""
 
+from recipes.evaluation.wording import counted
 from recipes.run import Run
 
 
@@ -44,7 +45,7 @@ def run_rows(run: Run) -> list[tuple[str, str, str]]:
     rows.append(("calibration error", f"{judged['ece']:.3f}", calibration))
     rows.extend(_file_rows(run.export))
     trained = (
-        f"{metrics['epochs']} epochs, epoch {metrics['selected_epoch']} kept; "
+        f"{counted(metrics['epochs'], 'epoch')}, epoch {metrics['selected_epoch']} kept; "
         f"{metrics['parameters']:,} parameters"
     )
     return [*rows, ("training", f"{metrics['train_seconds']:.0f} s", trained)]
