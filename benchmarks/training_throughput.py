@@ -44,7 +44,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="resnet20")
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--steps", type=int, default=12, help="training steps a round")
+    parser.add_argument("--steps", type=int, default=24, help="training steps a round")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -103,7 +103,7 @@ class KerasSide:
 
     def run(self, steps):
         """Fit for some steps."""
-        self.model.fit(self.pipeline, steps_per_epoch=steps, epochs=1, verbose=0)
+        self.model.fit(self.pipeline, steps_per_epoch=steps, shuffle=False, verbose=0)
 
 
 def to_stock(layer):
