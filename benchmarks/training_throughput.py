@@ -13,12 +13,15 @@ The same network, batch size, images and augmentation on every side:
 * `torch`: the same network in PyTorch, channels last, eager, float32 and under bfloat16 autocast,
   on a fixed batch (only where `torch` is installed; it is no dependency).
 
-The sides take turns, a round each, and the ratio of a side to `keras` is taken within the round;
-the median over the rounds is printed. Times include everything that `fit` does.
+The sides take turns, in another order each round, and the ratio of a side to `keras` is taken
+within the round; the median over the rounds is printed, for the time on the clock and for the
+processor time, which a busy neighbour on the machine disturbs less. Times include everything that
+`fit` does, starting the pipeline among it, so a round should have some steps.
 """
 
 import argparse
 import json
+import random
 import statistics
 import time
 
@@ -44,8 +47,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="resnet20")
     parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--steps", type=int, default=24, help="training steps a round")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=32, help="training steps a round")
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
 
@@ -65,15 +68,18 @@ def main():
         ),
     }
     sides.update(torch_sides(options))
-    speeds = {name: [] for name in sides}
+    clock = {name: [] for name in sides}
+    processor = {name: [] for name in sides}
+    order = random.Random(0)
     for round_ in range(options.rounds + 1):
-        for name, side in sides.items():
-            started = time.perf_counter()
-            side.run(options.steps)
-            seconds = time.perf_counter() - started
+        for name in order.sample(list(sides), len(sides)):
+            started = time.perf_counter(), time.process_time()
+            sides[name].run(options.steps)
+            ended = time.perf_counter(), time.process_time()
             if round_:  # the first round compiles
-                speeds[name].append(options.steps * options.batch_size / seconds)
-    report(speeds, options)
+                clock[name].append(ended[0] - started[0])
+                processor[name].append(ended[1] - started[1])
+    report(clock, processor, options)
 
 
 def color_arrays():
@@ -182,40 +188,56 @@ def torch_resnet20(torch):
     return nn.Sequential(*layers)
 
 
-def report(speeds, options):
+def report(clock, processor, options):
     """Print medians and ratios."""
-    rows = {}
-    for name, values in speeds.items():
-        ratios = [value / base for value, base in zip(values, speeds["keras"], strict=True)]
-        rows[name] = {
-            "images_per_second": round(statistics.median(values), 1),
-            "ratio_to_keras": round(statistics.median(ratios), 3),
-            "ratio_least": round(min(ratios), 3),
-            "ratio_most": round(max(ratios), 3),
+    images = options.steps * options.batch_size
+    rows = {
+        name: {
+            "images_per_second": round(images / statistics.median(clock[name]), 1),
+            "ratio_to_keras": _ratio(clock["keras"], clock[name]),
+            "images_per_processor_second": round(images / statistics.median(processor[name]), 1),
+            "processor_ratio_to_keras": _ratio(processor["keras"], processor[name]),
         }
-    shares = [
-        1 - through / fixed
-        for through, fixed in zip(speeds["recipe"], speeds["recipe, fixed batch"], strict=True)
-    ]
+        for name in clock
+    }
     result = {
         "model": options.model,
         "batch_size": options.batch_size,
         "rounds": options.rounds,
         "steps_a_round": options.steps,
         "sides": rows,
-        "pipeline_cost": round(statistics.median(shares), 3),
+        "pipeline_cost": _ratio(clock["recipe"], clock["recipe, fixed batch"])["median"] - 1,
+        "pipeline_processor_cost": (
+            _ratio(processor["recipe"], processor["recipe, fixed batch"])["median"] - 1
+        ),
         "machine": describe_machine(),
     }
     if options.json:
         print(json.dumps(result, indent=2))
         return
-    print(f"{options.model}, batch {options.batch_size}, {options.rounds} rounds: median images/s")
+    print(f"{options.model}, batch {options.batch_size}, medians of {options.rounds} rounds")
+    print(f"{'':<22}{'images/s':>9}{'x keras':>9}   {'processor time, x keras':>24}")
     for name, row in rows.items():
+        wall, cpu = row["ratio_to_keras"], row["processor_ratio_to_keras"]
         print(
-            f"{name:<22}{row['images_per_second']:>9.1f}   {row['ratio_to_keras']:.2f} x keras "
-            f"({row['ratio_least']:.2f} to {row['ratio_most']:.2f})"
+            f"{name:<22}{row['images_per_second']:>9.0f}{wall['median']:>9.2f}   "
+            f"{cpu['median']:>9.2f} ({cpu['lower_quartile']:.2f} to {cpu['upper_quartile']:.2f})"
         )
-    print(f"share of the time that the input pipeline takes: {100 * result['pipeline_cost']:.1f} %")
+    print(
+        f"what the input pipeline adds: {100 * result['pipeline_cost']:.1f} % of the time, "
+        f"{100 * result['pipeline_processor_cost']:.1f} % of the processor time"
+    )
+
+
+def _ratio(base, other):
+    """Return quartiles over the rounds of how many times as long `base` took as `other`."""
+    ratios = [left / right for left, right in zip(base, other, strict=True)]
+    lower, median, upper = statistics.quantiles(ratios, n=4)
+    return {
+        "median": round(median, 3),
+        "lower_quartile": round(lower, 3),
+        "upper_quartile": round(upper, 3),
+    }
 
 
 if __name__ == "__main__":
