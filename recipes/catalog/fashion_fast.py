@@ -9,7 +9,8 @@ the training images are held out to calibrate on.
 Command: recipes train fashion-fast idx:/usr/share/datasets/fashion-mnist --out runs/fast
 (the folder is that of the Debian package dataset-fashion-mnist)
 
-Measured: see benchmarks/RESULTS.md.
+Measured: 94.26 % (standard deviation 0.10 over 3 seeds) in 544 s of training on two virtual cores
+of an AMD EPYC with AVX512-BF16; more in benchmarks/RESULTS.md.
 """
 
 from recipes.config import (
