@@ -21,14 +21,15 @@ class ModelConfig:
         name: A name of `recipes.models.list_models()`, such as `"resnet20"`.
         width: Channels of the first stage where the family has a free width, or `None` for the
             family's own.
-        dropout: Rate before the classifier, in [0, 1).
-        stochastic_depth: Drop rate of the last residual block, in [0, 1); linear rule.
+        dropout: Rate before the classifier, in [0, 1), or `None` for the family's own.
+        stochastic_depth: Drop rate of the last residual block, in [0, 1), linear rule; or `None`
+            for the family's own.
     """
 
     name: str = "resnet20"
     width: int | None = None
-    dropout: float = 0.0
-    stochastic_depth: float = 0.0
+    dropout: float | None = None
+    stochastic_depth: float | None = None
 
 
 @dataclass(frozen=True)

@@ -149,10 +149,9 @@ def make_optimizer(
         final=schedule.final,
         decay=schedule.name,
     )
-    # Keras takes None for "no decay", and calls 0 a mistake only later.
-    common = {"weight_decay": chosen.weight_decay or None, "global_clipnorm": chosen.clip_norm}
+    common = {"weight_decay": chosen.weight_decay, "global_clipnorm": chosen.clip_norm}
     if chosen.name == "adamw":
-        optimizer = keras.optimizers.AdamW(rate, **{**common, "weight_decay": chosen.weight_decay})
+        optimizer = keras.optimizers.AdamW(rate, **common)
     else:
         optimizer = keras.optimizers.SGD(rate, momentum=chosen.momentum, nesterov=True, **common)
     # Vectors are biases and normalisation: decay pulls them to 0 to no good.
@@ -184,7 +183,7 @@ class _Network:
         }
         # Only what the recipe asks for: a family without, say, a free width then refuses it.
         for name in ("width", "dropout", "stochastic_depth"):
-            if getattr(self.chosen, name):
+            if getattr(self.chosen, name) is not None:
                 arguments[name] = getattr(self.chosen, name)
         with _dtype_policy(precision):
             return build_model(self.chosen.name, **arguments)

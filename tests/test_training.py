@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from recipes import load_data, train
+from recipes.config import ModelConfig, Recipe
 from recipes.errors import ConfigError, RunError
 from recipes.files import write_json
 from recipes.run import Run
-from recipes.training import make_optimizer, training_pipeline
+from recipes.training import _Network, make_optimizer, training_pipeline
 from tuning.pipeline import resume_and_export, train_and_export
 
 FILES = {
@@ -273,6 +274,28 @@ def test_weight_decay_spares_biases_and_normalisation(tiny_recipe):
         kernel = moved.pop(model.layers[0].kernel.path)
         assert kernel == pytest.approx(1 - 0.1 * 0.5, rel=1e-5)
         assert set(moved.values()) == {1.0}
+
+
+@pytest.mark.parametrize(("dropout", "expected"), [(None, {0.5}), (0.0, set()), (0.2, {0.2})])
+def test_dropout_is_what_the_recipe_says_or_the_family_s_own(dropout, expected):
+    images = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), np.uint8)
+    data = load_data((images, np.arange(20) % 2), validation=0.2, test=0.0)
+    recipe = Recipe(name="x", model=ModelConfig(name="vgg11", dropout=dropout))
+    with keras.StatelessScope(initialize_variables=False):
+        model = _Network(recipe, data).build("float32")
+    rates = {layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)}
+    assert rates - {0.0} == expected
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_no_weight_decay_leaves_the_weights_alone(name, tiny_recipe):
+    model = keras.Sequential([keras.layers.Input((4,)), keras.layers.Dense(4)])
+    before = [weight.copy() for weight in model.get_weights()]
+    settings = {"optimizer.name": name, "optimizer.weight_decay": 0.0}
+    optimizer = make_optimizer(tiny_recipe.override(settings), model, steps=10)
+    optimizer.apply([keras.ops.zeros(v.shape) for v in model.trainable_variables])
+    for weight, expected in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weight, expected)
 
 
 def test_the_pipeline_goes_on_at_any_epoch(tiny_recipe, tiny_data):
