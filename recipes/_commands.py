@@ -1,0 +1,191 @@
+"""What each command of `recipes.cli` does: call one public function, print what it returns.
+
+Every function takes the parsed options and returns the exit code, or `None` for 0. Imports are
+inside the functions, so that no command loads what it does not use.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from recipes.errors import RecipesError
+
+
+def run_list(options):
+    from recipes.catalog import get_recipe, list_recipes
+
+    if options.models:
+        from recipes.models import list_models
+
+        return _print_json(list_models()) if options.json else print("\n".join(list_models()))
+    chosen = [get_recipe(name) for name in list_recipes()]
+    if options.json:
+        return _print_json([{"name": recipe.name, "summary": recipe.summary} for recipe in chosen])
+    rows = [(recipe.name, recipe.model.name, recipe.summary) for recipe in chosen]
+    return _print_table(("recipe", "network", "what it is for"), rows)
+
+
+def run_show(options):
+    from recipes.catalog import list_recipes, recipe_notes
+
+    recipe = _recipe(options)
+    if options.json:
+        return _print_json(recipe.to_dict())
+    if options.recipe in list_recipes():
+        print(recipe_notes(options.recipe), end="\n\n")
+    rows = [
+        (f"{section}.{name}", str(value))
+        for section, fields in recipe.to_dict().items()
+        if isinstance(fields, dict)
+        for name, value in fields.items()
+    ]
+    return _print_table(("field", "value"), rows)
+
+
+def _recipe(options):
+    from recipes.catalog import get_recipe
+    from recipes.config import parse_settings
+
+    settings = parse_settings(options.set)
+    if options.seed is not None:
+        settings["training.seed"] = options.seed
+    return get_recipe(options.recipe).override(settings)
+
+
+def run_train(options):
+    from tuning.pipeline import resume_and_export, train_and_export
+
+    export = not options.no_export
+    if options.resume:
+        if (
+            any((options.recipe, options.out, options.set, options.labels))
+            or options.seed is not None
+        ):
+            raise RecipesError(
+                "--resume DIR stands alone: recipe, images and settings come from the run"
+            )
+        return _print_run(resume_and_export(options.resume, export=export), options)
+    if not (options.recipe and options.source and options.out):
+        raise RecipesError(
+            "train expects RECIPE SOURCE --out DIR, or --resume DIR; see recipes train --help"
+        )
+    run = train_and_export(
+        _recipe(options),
+        options.source,
+        options.out,
+        labels=options.labels,
+        corrupt=options.corrupt,
+        export=export,
+    )
+    return _print_run(run, options)
+
+
+def run_demo(options):
+    from tuning.pipeline import train_and_export
+
+    return _print_run(train_and_export(_recipe(options), "fashion-mini", options.out), options)
+
+
+def _print_run(run, options):
+    from recipes.evaluation.console import run_rows, run_summary
+
+    if options.json:
+        return _print_json(run_summary(run))
+    _print_table(("result", "value", "what it means"), run_rows(run))
+    print(f"report: {run.path('report.html')}")
+    return 0
+
+
+def run_evaluate(options):
+    from recipes.evaluation.evaluate import evaluate
+
+    metrics = evaluate(options.model, options.source, split=options.split, corrupt=options.corrupt)
+    if options.json:
+        return _print_json(metrics)
+    from recipes.evaluation.console import metrics_rows
+
+    _print_table(("measure", "value"), metrics_rows(metrics))
+    rows = [
+        (row["name"], _percent(row["precision"]), _percent(row["recall"]), str(row["support"]))
+        for row in metrics["per_class"]
+    ]
+    return _print_table(("class", "precision", "recall", "images"), rows, right=(1, 2, 3))
+
+
+def run_predict(options):
+    from recipes.evaluation.predict import predict
+
+    predictions = predict(options.model, options.images, top=options.top)
+    if options.json:
+        return _print_json(predictions)
+    rows = [
+        (row["file"] if rank == 0 else "", guess["class"], _percent(guess["probability"]))
+        for row in predictions
+        for rank, guess in enumerate(row["top"])
+    ]
+    return _print_table(("image", "class", "probability"), rows, right=(2,))
+
+
+def run_export(options):
+    from tuning.pipeline import export_again
+
+    result = export_again(options.folder, tuple(options.quantization))
+    if options.json:
+        return _print_json(result)
+    from recipes.evaluation.console import export_rows
+
+    _print_table(
+        ("file", "kB", "accuracy", "agrees", "ms an image"), export_rows(result), right=(1, 2, 3, 4)
+    )
+    return 0
+
+
+def run_report(options):
+    from recipes.evaluation.report import write_report
+    from recipes.run import Run
+
+    path = write_report(Run(options.folder).directory)
+    return _print_json({"report": str(path)}) if options.json else print(path)
+
+
+def run_check_data(options):
+    from recipes.data import check_data
+
+    report = check_data(options.source, labels=options.labels)
+    if options.json:
+        _print_json(report.to_dict())
+    else:
+        print("\n".join(report.to_lines()))
+    return 0 if report.ok else 1
+
+
+def _percent(value):
+    return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def _print_json(value):
+    json.dump(value, sys.stdout, indent=2, allow_nan=False, default=_plain)
+    print()
+    return 0
+
+
+def _plain(value):
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"not JSON: {type(value).__name__}")
+
+
+def _print_table(header, rows, right=()):
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+    for index, name in enumerate(header):
+        table.add_column(name, justify="right" if index in right else "left")
+    for row in rows:
+        # Text, not markup: a class or a file may be called [red].
+        table.add_row(*(Text(str(cell)) for cell in row))
+    # Into a pipe or a file nothing is folded at 80 columns.
+    Console(highlight=False, width=None if sys.stdout.isatty() else 240).print(table)
+    return 0
