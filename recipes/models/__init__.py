@@ -3,6 +3,7 @@
 Importing this package loads neither Keras nor TensorFlow; the first builder that is used does.
 """
 
+import fnmatch
 import importlib
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from recipes.errors import ConfigError, nearest
 
 _BUILDERS = {
+    "build_efficientnet_lite": "recipes.models.efficientnet_lite",
     "build_resnet": "recipes.models.resnet",
     "build_resnet9": "recipes.models.resnet9",
     "build_vgg": "recipes.models.vgg",
@@ -27,7 +29,13 @@ _MODELS: dict[str, tuple[str, dict[str, Any]]] = {
         for suffix, batch_norm in (("", False), ("_bn", True))
         for depth in (11, 13, 16, 19)
     },
+    **{
+        f"efficientnet_lite{variant}": ("build_efficientnet_lite", {"variant": variant})
+        for variant in range(5)
+    },
 }
+
+_WILDCARDS = set("*?[")
 
 __all__ = ["build_model", "list_models", *_BUILDERS]
 
@@ -44,14 +52,31 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-def list_models() -> list[str]:
+def list_models(filter: str | None = None) -> list[str]:
     """Return the names that `build_model` knows.
 
+    Args:
+        filter: Which of them: a pattern with `*`, `?` or `[...]` for the whole name, or a part of
+            it; in either case. `None` for all.
+
+    Raises:
+        ConfigError: If `filter` is not text, or no name fits it.
+
     Example:
-        >>> list_models()[:3]
-        ['resnet9', 'resnet20', 'resnet32']
+        >>> list_models("vgg1?")
+        ['vgg11', 'vgg13', 'vgg16', 'vgg19']
+        >>> list_models("19_bn")
+        ['vgg19_bn']
     """
-    return list(_MODELS)
+    if filter is None:
+        return list(_MODELS)
+    if not isinstance(filter, str):
+        raise ConfigError(f"filter must be text such as 'resnet*', received: {filter!r}")
+    pattern = filter.lower() if _WILDCARDS & set(filter) else f"*{filter.lower()}*"
+    found = [name for name in _MODELS if fnmatch.fnmatchcase(name.lower(), pattern)]
+    if not found:
+        raise ConfigError(f"no model fits {filter!r}{nearest(filter.strip('*?'), _MODELS)}")
+    return found
 
 
 def build_model(name: str, /, **arguments: Any):
