@@ -191,8 +191,18 @@ def check_choice(name, value, known):
         )
 
 
-def finish(inputs, outputs, *, name, weights):
-    """Return the model from `inputs` to `outputs`, with the weights of a file if one is given."""
+def finish(inputs, outputs, *, name, weights, torch_layers=None, package=None):
+    """Return the model from `inputs` to `outputs`, with weights if some are given.
+
+    Args:
+        inputs: The input tensor.
+        outputs: The output tensor.
+        name: Name of the model.
+        weights: `None` to leave the random ones, or what `load_weights` takes.
+        torch_layers: The family's function from a model to the names of its layers in PyTorch, for
+            weights that come from there.
+        package: The name under which `weights="imagenet"` finds weights of this model, if any.
+    """
     model = keras.Model(inputs, outputs, name=name)
     if weights is not None:
         load_weights(model, weights)
