@@ -1,0 +1,154 @@
+"""Giving a model its weights all at once, or, if something does not fit, not at all."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+
+import keras
+import numpy as np
+
+from recipes.errors import ConfigError, nearest
+from recipes.weights.report import WeightsReport
+from recipes.weights.stem import adapt_channels, find_stem
+
+
+@dataclasses.dataclass(frozen=True)
+class Offer:
+    """An array for one variable of a model.
+
+    Attributes:
+        name: What the file calls it.
+        array: The values in Keras' layout, or `None` if the file does not have it.
+        stored_shape: The shape in the file where that has another layout, for messages.
+    """
+
+    name: str
+    array: np.ndarray | None
+    stored_shape: tuple[int, ...] | None = None
+
+
+def weighted_layers(model) -> Iterator[tuple[str, keras.layers.Layer]]:
+    """Give the layers of `model` that have weights, each with its name.
+
+    The layers of a nested model come one by one, named `outer/inner`. A layer that is used twice
+    comes once.
+    """
+    seen = set()
+
+    def walk(current, prefix):
+        for layer in current.layers:
+            if isinstance(layer, keras.Model):
+                yield from walk(layer, f"{prefix}{layer.name}/")
+            elif layer.weights and id(layer) not in seen:
+                seen.add(id(layer))
+                yield prefix + layer.name, layer
+
+    return walk(model, "")
+
+
+def variables(layer) -> dict[str, keras.Variable]:
+    """Return the variables of a layer by name: `kernel`, or `inner/kernel` in a composite."""
+    names = [weight.path.split(f"{layer.name}/", 1)[-1] for weight in layer.weights]
+    if len(set(names)) < len(names):
+        names = [f"{name}:{index}" for index, name in enumerate(names)]
+    return dict(zip(names, layer.weights, strict=True))
+
+
+def assign(
+    model,
+    offers: Mapping[str, Mapping[str, Offer]],
+    available: Iterable[str],
+    *,
+    source: str,
+    skip_mismatched: bool = False,
+    channels: str = "adapt",
+) -> WeightsReport:
+    """Check all offers against the model, then set the variables.
+
+    A layer is set as a whole: if one of its arrays does not fit, none of them is used.
+
+    Args:
+        model: A built model.
+        offers: For each layer, the offer for each of its variables.
+        available: Every name in the file, for finding near ones and those that were not used.
+        source: What to call the file in messages.
+        skip_mismatched: Whether layers that do not fit keep their values; otherwise they are an
+            error.
+        channels: "adapt" or "exact": what happens to a stem made for other channels.
+
+    Returns:
+        The report. Nothing has changed if an error is raised.
+
+    Raises:
+        ConfigError: If a layer does not fit and `skip_mismatched` is false, or nothing fits.
+    """
+    check_channels(channels)
+    available = list(available)
+    stem = find_stem(model) if channels == "adapt" else None
+    chosen, skipped, notes, used = {}, {}, [], set()
+    for name, layer in weighted_layers(model):
+        wanted = variables(layer)
+        offered = dict(offers.get(name, {}))
+        used.update(offer.name for offer in offered.values())
+        if layer is stem:
+            notes += _adapt_stem(name, wanted, offered)
+        problem = _problem(name, wanted, offered, available)
+        if problem is None:
+            chosen[name] = [(wanted[key], offered[key].array) for key in wanted]
+        else:
+            skipped[name] = problem
+    if skipped and not (skip_mismatched and chosen):
+        raise ConfigError(_refusal(model, source, skipped, chosen))
+    for pairs in chosen.values():
+        for variable, array in pairs:
+            variable.assign(array)
+    unused = tuple(name for name in available if name not in used)
+    reasons = {name: reason.removeprefix(f"{name} ") for name, reason in skipped.items()}
+    return WeightsReport(source, tuple(chosen), reasons, unused, tuple(notes))
+
+
+def check_channels(channels: str) -> None:
+    """Raise `ConfigError` unless `channels` is "adapt" or "exact"."""
+    if channels not in ("adapt", "exact"):
+        raise ConfigError(f"channels must be 'adapt' or 'exact', received: {channels!r}")
+
+
+def _adapt_stem(name, wanted, offered):
+    """Change the offer of the stem's kernel to the model's channels; return notes on it."""
+    kernel = offered.get("kernel")
+    if kernel is None or kernel.array is None or "kernel" not in wanted:
+        return []
+    adapted, how = adapt_channels(kernel.array, tuple(wanted["kernel"].shape))
+    if how is None:
+        return []
+    offered["kernel"] = dataclasses.replace(kernel, array=adapted)
+    return [f"{name}: {how}"]
+
+
+def _problem(name, wanted, offered, available):
+    """Return what keeps a layer from taking its offers, or `None`."""
+    missing = [offer for key in wanted if (offer := offered.get(key)) and offer.array is None]
+    if not offered or len(offered) < len(wanted) or missing:
+        present = sum(offer.array is not None for offer in offered.values())
+        arrays = "array" if len(wanted) == 1 else "arrays"
+        problem = f"{name} takes {len(wanted)} {arrays}, the file holds {present}"
+        if missing:
+            problem += f" (no {missing[0].name!r}{nearest(missing[0].name, available)})"
+        return problem
+    for key, variable in wanted.items():
+        offer, shape = offered[key], tuple(variable.shape)
+        if tuple(offer.array.shape) != shape:
+            stored = tuple(offer.array.shape) if offer.stored_shape is None else offer.stored_shape
+            where = "" if offer.stored_shape is None else f" as {offer.name!r}"
+            return f"{name} takes the shape {shape}, the file holds {stored}{where}"
+        if not (np.issubdtype(offer.array.dtype, np.number) or offer.array.dtype == bool):
+            return f"{name} takes numbers, the file holds {offer.array.dtype}"
+    return None
+
+
+def _refusal(model, source, skipped, chosen):
+    """Return the message about layers that do not fit: the first, and how many more."""
+    first, *others = skipped.values()
+    more = f" ({len(others)} more layers do not fit, either)" if len(others) > 1 else ""
+    more = " (1 more layer does not fit, either)" if len(others) == 1 else more
+    hint = "" if chosen else "; no layer of the model fits"
+    return f"weights of {source} do not fit {model.name}: {first}{more}{hint}"
