@@ -11,7 +11,10 @@ from typing import Any
 from recipes.errors import ConfigError, nearest
 
 _BUILDERS = {
+    "build_alexnet": "recipes.models.alexnet",
     "build_efficientnet_lite": "recipes.models.efficientnet_lite",
+    "build_mobilenet": "recipes.models.mobilenet",
+    "build_mobilenet_v2": "recipes.models.mobilenet",
     "build_resnet": "recipes.models.resnet",
     "build_resnet9": "recipes.models.resnet9",
     "build_vgg": "recipes.models.vgg",
@@ -29,6 +32,9 @@ _MODELS: dict[str, tuple[str, dict[str, Any]]] = {
         for suffix, batch_norm in (("", False), ("_bn", True))
         for depth in (11, 13, 16, 19)
     },
+    "alexnet": ("build_alexnet", {}),
+    "mobilenet": ("build_mobilenet", {}),
+    "mobilenet_v2": ("build_mobilenet_v2", {}),
     **{
         f"efficientnet_lite{variant}": ("build_efficientnet_lite", {"variant": variant})
         for variant in range(5)

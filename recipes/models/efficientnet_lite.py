@@ -6,6 +6,7 @@ import re
 
 import keras
 
+from recipes.layers.channels import make_divisible
 from recipes.models import _common as common
 from recipes.models import _mobile as mobile
 
@@ -153,8 +154,15 @@ def build_efficientnet_lite(
         )
     else:
         outputs = common.features_only(x, pooling)
-    name = name or f"efficientnet_lite{variant}"
-    return common.finish(inputs, outputs, name=name, weights=weights)
+    package = f"efficientnet_lite{variant}"
+    return common.finish(
+        inputs,
+        outputs,
+        name=name or package,
+        weights=weights,
+        torch_layers=torch_layers,
+        package=package,
+    )
 
 
 def _scaled_stages(scaling):
@@ -163,17 +171,11 @@ def _scaled_stages(scaling):
     return [
         dataclasses.replace(
             stage,
-            filters=_round_filters(stage.filters * scaling.width),
+            filters=make_divisible(stage.filters * scaling.width),
             blocks=stage.blocks if index in (0, last) else math.ceil(stage.blocks * scaling.depth),
         )
         for index, stage in enumerate(_STAGES)
     ]
-
-
-def _round_filters(filters):
-    """Return the multiple of 8 next to `filters`, or the one above if that is below 90 %."""
-    rounded = max(8, int(filters + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * filters else rounded
 
 
 def _blocks(x, style, stages, stochastic_depth):
