@@ -7,6 +7,8 @@ import keras
 import numpy as np
 import pytest
 
+from recipes.layers import Block
+
 
 @pytest.fixture
 def check_layer(tmp_path):
@@ -22,13 +24,17 @@ def check_layer(tmp_path):
             output_dtype: What it returns under every policy; `None` for the compute dtype.
         """
         layer = layer_class(**arguments)
+        assert "Example:" in layer_class.__doc__
         outputs = layer(images)
         assert tuple(outputs.shape) == tuple(layer.compute_output_shape(images.shape))
+        assert tuple(outputs.shape) == layer_class(**arguments).compute_output_shape(images.shape)
         _check_configuration(layer, arguments)
         _check_saving(layer_class(**arguments), images, tmp_path / "layer.keras")
         for policy in ("float32", "mixed_bfloat16", "mixed_float16"):
             _check_policy(layer_class, arguments, images, policy, output_dtype)
         _check_training(layer_class(**arguments), images)
+        if issubclass(layer_class, Block):
+            _check_inline(layer_class, arguments, images)
 
     return check
 
@@ -78,3 +84,31 @@ def _check_training(layer, images):
         assert np.isfinite(value).all()
         # A bias before a normalisation has no gradient but rounding.
         assert (value != old).any() or weight.name == "bias"
+
+
+def _check_inline(layer_class, arguments, images):
+    """The parts in a flat graph must compute what the block does, training included."""
+    inputs = keras.Input(images.shape[1:])
+    opaque = keras.Model(inputs, layer_class(**arguments, name="block")(inputs))
+    flat = keras.Model(inputs, layer_class(**arguments, name="block").inline(inputs))
+    assert not any(isinstance(layer, Block) for layer in flat.layers)
+    assert all(layer.name.startswith("block_") for layer in flat.layers[1:])
+    copy_weights(opaque, flat)
+    assert opaque.count_params() == flat.count_params()
+    for training in (False, True):
+        keras.utils.set_random_seed(0)
+        expected = opaque(images, training=training)
+        keras.utils.set_random_seed(0)
+        np.testing.assert_allclose(flat(images, training=training), expected, atol=1e-5)
+
+
+def copy_weights(source, target):
+    """Copy weights between models whose layers have the same names, in whatever order."""
+    by_name = {_name(weight): weight for weight in source.weights}
+    assert sorted(by_name) == sorted(_name(weight) for weight in target.weights)
+    for weight in target.weights:
+        weight.assign(by_name[_name(weight)])
+
+
+def _name(weight):
+    return "/".join(weight.path.split("/")[-2:])
