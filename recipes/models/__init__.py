@@ -15,17 +15,46 @@ _BUILDERS = {
     "build_efficientnet_lite": "recipes.models.efficientnet_lite",
     "build_mobilenet": "recipes.models.mobilenet",
     "build_mobilenet_v2": "recipes.models.mobilenet",
+    "build_plain": "recipes.models.plain",
     "build_resnet": "recipes.models.resnet",
     "build_resnet9": "recipes.models.resnet9",
     "build_vgg": "recipes.models.vgg",
+    "build_wide_resnet": "recipes.models.wide_resnet",
 }
+
+_CIFAR_RESNETS = (20, 32, 44, 56, 110, 164)
+_IMAGENET_RESNETS = (18, 34, 50, 101, 152)
+_WIDE_RESNETS = ((16, 4), (16, 8), (16, 10), (22, 8), (28, 2), (28, 10), (40, 2), (40, 4), (40, 8))
 
 # name: builder, the arguments that the name stands for
 _MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "resnet9": ("build_resnet9", {}),
     **{
         f"resnet{depth}": ("build_resnet", {"depth": depth})
-        for depth in (20, 32, 44, 56, 110, 18, 34, 50, 101, 152)
+        for depth in (*_CIFAR_RESNETS, *_IMAGENET_RESNETS)
+    },
+    **{
+        f"resnet{depth}_{version}": ("build_resnet", {"depth": depth, "version": version})
+        for version, depths in (
+            ("v1", _IMAGENET_RESNETS),
+            ("v2", _CIFAR_RESNETS),
+            ("v2", _IMAGENET_RESNETS),
+            ("d", _IMAGENET_RESNETS),
+        )
+        for depth in depths
+    },
+    **{
+        f"{attention}_resnet{depth}": ("build_resnet", {"depth": depth, "attention": attention})
+        for attention in ("se", "eca", "cbam")
+        for depth in (*_CIFAR_RESNETS, *_IMAGENET_RESNETS)
+    },
+    **{
+        f"plain{depth}": ("build_plain", {"depth": depth})
+        for depth in (20, 32, 44, 56, 110, 18, 34)
+    },
+    **{
+        f"wide_resnet{depth}_{width}": ("build_wide_resnet", {"depth": depth, "width": width})
+        for depth, width in (*_WIDE_RESNETS, (50, 2), (101, 2))
     },
     **{
         f"vgg{depth}{suffix}": ("build_vgg", {"depth": depth, "batch_norm": batch_norm})

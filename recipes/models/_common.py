@@ -8,7 +8,7 @@ from pathlib import Path
 
 import keras
 
-from recipes.errors import ConfigError
+from recipes.errors import ConfigError, nearest
 from recipes.layers.channel_normalization import ChannelNormalization
 from recipes.layers.fused_batch_normalization import FusedBatchNormalization
 
@@ -188,7 +188,18 @@ def check_choice(name, value, known):
     if value not in known:
         raise ConfigError(
             f"{name} must be one of {', '.join(map(str, known))}, received: {value!r}"
+            f"{_nearest_choice(value, known)}"
         )
+
+
+def _nearest_choice(value, known):
+    """Return a hint at the choice nearest to a number or a name, or an empty string."""
+    if isinstance(value, str):
+        return nearest(value, [choice for choice in known if isinstance(choice, str)])
+    numbers = [choice for choice in known if isinstance(choice, int)]
+    if not numbers or isinstance(value, bool) or not isinstance(value, int):
+        return ""
+    return f"; the nearest is {min(numbers, key=lambda number: abs(number - value))}"
 
 
 def finish(inputs, outputs, *, name, weights, torch_layers=None, package=None):

@@ -4,6 +4,7 @@ import keras
 
 from recipes.errors import ConfigError
 from recipes.models import _common as common
+from recipes.weights import TorchLayer
 
 # depth: convolutions in each stage (columns A, B, D and E of the paper's table 1)
 _DEPTHS = {
@@ -51,8 +52,9 @@ def build_vgg(
             biases, as in torchvision.
         include_top: Whether to end in a classifier; otherwise in the feature map or `pooling`.
         weights: `None` for random ones (torchvision's: He et al. 2015 by fan-out for the
-            convolutions, deviation 0.01 for the dense layers), or the path of a `.weights.h5` or
-            `.keras` file.
+            convolutions, deviation 0.01 for the dense layers), or a source that
+            `recipes.weights.load_weights` takes, such as a `.weights.h5` or `.keras` file or a
+            PyTorch state dict with torchvision's names.
         input_shape: `(height, width, channels)`, at least 32 pixels a side. Without a top, `None`
             leaves a side open.
         pooling: Without a top: `None` for the feature map, "avg" or "max" for its pooled vector.
@@ -109,7 +111,7 @@ def build_vgg(
     else:
         outputs = common.features_only(x, pooling)
     name = name or (f"vgg{depth}_bn" if batch_norm else f"vgg{depth}")
-    return common.finish(inputs, outputs, name=name, weights=weights)
+    return common.finish(inputs, outputs, name=name, weights=weights, torch_layers=torch_layers)
 
 
 def _stage(x, count, width, batch_norm, *, name):
@@ -144,3 +146,31 @@ def _dense(x, units, *, name, dtype=None):
         dtype=dtype,
         name=name,
     )(x)
+
+
+def torch_layers(model):
+    """Return where torchvision has the weights of each layer of a model.
+
+    Args:
+        model: Of `build_vgg`, with or without its top.
+
+    Returns:
+        `TorchLayer`s or prefixes in the state dict, by layer name.
+
+    Example:
+        >>> torch_layers(build_vgg(11, include_top=False, batch_norm=True))["stage2_bn1"]
+        'features.5'
+    """
+    found = {}
+    # torchvision numbers everything in its feature extractor, also what has no weights.
+    number = 0
+    for layer in model.layers:
+        if layer.name.startswith("stage"):
+            if layer.weights:
+                found[layer.name] = f"features.{number}"
+            number += 1
+    if "logits" in [layer.name for layer in model.layers]:
+        _, height, width, channels = model.get_layer("head_flatten").input.shape
+        found["head_dense1"] = TorchLayer("classifier.0", flatten=(channels, height, width))
+        found |= {"head_dense2": "classifier.3", "logits": "classifier.6"}
+    return found

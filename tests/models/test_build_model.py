@@ -13,14 +13,51 @@ from recipes.models import build_model, build_resnet, list_models
 SMALL = {"input_shape": (16, 16, 3), "classes": 4}
 
 
+CIFAR_DEPTHS = (20, 32, 44, 56, 110, 164)
+IMAGENET_DEPTHS = (18, 34, 50, 101, 152)
+
+
 def test_names():
-    resnets = [20, 32, 44, 56, 110, 18, 34, 50, 101, 152]
-    vggs = [11, 13, 16, 19]
-    assert sorted(list_models()) == sorted(
-        ["resnet9"]
-        + [f"resnet{depth}" for depth in resnets]
-        + [f"vgg{depth}{suffix}" for depth in vggs for suffix in ("", "_bn")]
-    )
+    names = list_models()
+    assert len(set(names)) == len(names)
+    depths = (*CIFAR_DEPTHS, *IMAGENET_DEPTHS)
+    expected = {
+        "resnet9",
+        *(f"vgg{depth}{suffix}" for depth in (11, 13, 16, 19) for suffix in ("", "_bn")),
+        *(f"resnet{depth}{suffix}" for depth in depths for suffix in ("", "_v2")),
+        *(f"resnet{depth}_{version}" for depth in IMAGENET_DEPTHS for version in ("v1", "d")),
+        *(f"{kind}_resnet{depth}" for depth in depths for kind in ("se", "eca", "cbam")),
+        *(f"plain{depth}" for depth in (18, 20, 32, 34, 44, 56, 110)),
+        *(f"wide_resnet{sizes}" for sizes in ("16_4", "28_10", "40_4", "50_2", "101_2")),
+    }
+    assert expected <= set(names)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ("vgg1?", ["vgg11", "vgg13", "vgg16", "vgg19"]),
+        ("VGG1[13]_*", ["vgg11_bn", "vgg13_bn"]),
+        ("*resnet50*d", ["resnet50_d"]),
+        ("19_BN", ["vgg19_bn"]),
+        ("vgg13", ["vgg13", "vgg13_bn"]),
+    ],
+)
+def test_filter(wanted, expected):
+    assert list_models(wanted) == expected
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ("vgg17", "no model fits 'vgg17'; did you mean 'vgg1"),
+        ("zebra*", "no model fits 'zebra\\*'$"),
+        (20, "filter must be text such as 'resnet\\*', received: 20"),
+    ],
+)
+def test_filter_that_fits_nothing(wanted, message):
+    with pytest.raises(ConfigError, match=message):
+        list_models(wanted)
 
 
 @pytest.mark.parametrize(
@@ -28,6 +65,11 @@ def test_names():
     [
         ("resnet20", SMALL, "stage3_block3_bn2"),
         ("resnet32", SMALL, "stage3_block5_bn2"),
+        ("resnet20_v2", SMALL, "head_bn"),
+        ("cbam_resnet20", SMALL, "stage1_block1_cbam_spatial_conv"),
+        ("se_resnet18", {**SMALL, "input_shape": (32, 32, 3)}, "stage4_block2_se_reduce"),
+        ("plain20", SMALL, "stage3_block3_bn2"),
+        ("wide_resnet16_4", SMALL, "stage3_block2_bn2"),
         ("resnet9", {**SMALL, "width": 8}, "stage2_block1_bn2"),
         (
             "vgg11_bn",
@@ -56,6 +98,8 @@ def test_a_model_may_be_renamed():
         (20, {}, "unknown model 20"),
         ("resnet20", {"widht": 3}, "resnet20 takes no argument 'widht'"),
         ("resnet9", {"widht": 3}, "takes no argument 'widht'; did you mean 'width'"),
+        ("resnet50_v2", {"version": "v1"}, "version is part of the name 'resnet50_v2'"),
+        ("wide_resnet28_11", {}, "unknown model 'wide_resnet28_11'; did you mean 'wide_resnet28_1"),
         ("resnet20", {"depth": 32}, "depth is part of the name 'resnet20'"),
         ("vgg16", {"batch_norm": True}, "batch_norm is part of the name 'vgg16'"),
     ],

@@ -173,7 +173,13 @@ def test_open_sizes():
 @pytest.mark.parametrize(
     ("depth", "arguments", "message"),
     [
-        (21, {}, "depth must be one of 18, 20, 32, 34, 44, 50, 56, 101, 110, 152, received: 21"),
+        (21, {}, "depth must be one of 18, 20, .*, 164, received: 21; the nearest is 20"),
+        ("50", {}, "depth must be one of .* received: '50'"),
+        (50, {"version": "v3"}, "version must be one of v1.5, v1, v2, d, received: 'v3'; did you"),
+        (20, {"version": "d"}, "depth 20 comes in the versions v1 and v2, received version: 'd'"),
+        (164, {"version": "v1.5"}, "depth 164 comes in the versions v1 and v2"),
+        (50, {"version": "d", "shortcut": "A"}, "shortcut must be 'B'"),
+        (50, {"attention": "cbm"}, "one of se, eca, cbam, received: 'cbm'; did you mean 'cbam'"),
         (20, {"shortcut": "C"}, "shortcut must be one of A, B, received: 'C'"),
         (20, {"input_shape": (7, 32, 3)}, "at least 8 pixels a side .* received .*7, 32, 3"),
         (50, {"input_shape": (31, 32, 3)}, "at least 32 pixels a side"),
