@@ -12,7 +12,9 @@ from recipes.errors import ConfigError, nearest
 
 _BUILDERS = {
     "build_alexnet": "recipes.models.alexnet",
+    "build_convnext": "recipes.models.convnext",
     "build_efficientnet_lite": "recipes.models.efficientnet_lite",
+    "build_googlenet": "recipes.models.googlenet",
     "build_mobilenet": "recipes.models.mobilenet",
     "build_mobilenet_v2": "recipes.models.mobilenet",
     "build_plain": "recipes.models.plain",
@@ -62,11 +64,16 @@ _MODELS: dict[str, tuple[str, dict[str, Any]]] = {
         for depth in (11, 13, 16, 19)
     },
     "alexnet": ("build_alexnet", {}),
+    "googlenet": ("build_googlenet", {}),
     "mobilenet": ("build_mobilenet", {}),
     "mobilenet_v2": ("build_mobilenet_v2", {}),
     **{
         f"efficientnet_lite{variant}": ("build_efficientnet_lite", {"variant": variant})
         for variant in range(5)
+    },
+    **{
+        f"convnext_{variant}": ("build_convnext", {"variant": variant})
+        for variant in ("tiny", "small", "base", "large")
     },
 }
 
