@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from recipes.errors import ConfigError
 from recipes.models import _geometry, flops, memory
-from recipes.models._replay import Graph, check_replayable, trace
+from recipes.models._replay import check_replayable, trace
 from recipes.models.receptive_field import Field
 
 

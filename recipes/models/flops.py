@@ -31,12 +31,12 @@ _NORMALIZATIONS = (
 )
 
 # Layers and functions that move values, or do nothing in inference: no arithmetic.
-_FREE = frozenset(
+_FREE = (
     "Flatten Reshape Permute Transpose ZeroPadding1D ZeroPadding2D ZeroPadding3D Cropping1D "
     "Cropping2D Cropping3D Concatenate Identity Dropout SpatialDropout1D SpatialDropout2D "
     "SpatialDropout3D AlphaDropout GaussianDropout GaussianNoise ActivityRegularization "
     "StochasticDepth GetItem Cast ExpandDims Squeeze BroadcastTo Stack Split RepeatVector Masking "
-    "Embedding Pad Copy Slice".split()
+    "Embedding Pad Copy Slice"
 )
 
 
@@ -74,7 +74,7 @@ def other_operations(call):
     """
     layer = call.operation
     outputs = sum(elements(value.shape) for value in call.outputs)
-    if type(layer).__name__ in _FREE:
+    if type(layer).__name__ in _FREE.split():
         return 0
     if isinstance(layer, _NORMALIZATIONS):
         return 2 * outputs

@@ -3,17 +3,17 @@
 from recipes.models.flops import size_in_bytes
 
 # Their gradient needs no feature map: sums, moves, and averages.
-_NEEDS_NOTHING = frozenset(
+_NEEDS_NOTHING = (
     "Add Subtract Average Concatenate Flatten Reshape Permute Transpose Identity Cast ExpandDims "
     "Squeeze ZeroPadding1D ZeroPadding2D ZeroPadding3D Cropping1D Cropping2D Cropping3D GetItem "
     "UpSampling1D UpSampling2D UpSampling3D AveragePooling1D AveragePooling2D AveragePooling3D "
     "GlobalAveragePooling1D GlobalAveragePooling2D GlobalAveragePooling3D Mean Sum Pad Rescaling "
-    "ChannelNormalization Scale".split()
+    "ChannelNormalization Scale"
 )
 # Their gradient needs what came out, not what went in.
-_NEEDS_OUTPUT = frozenset("ReLU Relu Relu6 Sigmoid Softmax Tanh ELU Elu LeakyReLU Dropout".split())
+_NEEDS_OUTPUT = "ReLU Relu Relu6 Sigmoid Softmax Tanh ELU Elu LeakyReLU Dropout"
 # They hand on the same bytes in another shape.
-_VIEWS = frozenset("Flatten Reshape Identity ExpandDims Squeeze".split())
+_VIEWS = "Flatten Reshape Identity ExpandDims Squeeze"
 
 
 def inference_bytes(graph):
@@ -33,7 +33,7 @@ def inference_bytes(graph):
     alive = {value.number: size_in_bytes(value) for value in graph.inputs}
     peak = sum(alive.values())
     for step, call in enumerate(graph.calls):
-        if type(call.operation).__name__ not in _VIEWS:
+        if type(call.operation).__name__ not in _VIEWS.split():
             alive.update({value.number: size_in_bytes(value) for value in call.outputs})
             peak = max(peak, sum(alive.values()))
         else:  # The input's bytes, under the output's number.
@@ -60,8 +60,8 @@ def training_bytes(graph):
     kept, gradients = {}, 0
     for call in graph.calls:
         kind = type(call.operation).__name__
-        needed = () if kind in _NEEDS_NOTHING else call.inputs
-        if kind in _NEEDS_OUTPUT or _activates(call.operation):
+        needed = () if kind in _NEEDS_NOTHING.split() else call.inputs
+        if kind in _NEEDS_OUTPUT.split() or _activates(call.operation):
             needed = (*(call.inputs if call.weights else ()), *call.outputs)
         kept.update({value.number: size_in_bytes(value) for value in needed})
         gradients = max(gradients, sum(map(size_in_bytes, (*call.inputs, *call.outputs))))
