@@ -1,20 +1,18 @@
 """What all model builders share: input, convolution, head, weights, and checks of arguments."""
 
-import os
-import re
-import warnings
-import zipfile
-from pathlib import Path
+import logging
 
 import keras
 
 from recipes.errors import ConfigError, nearest
 from recipes.layers.channel_normalization import ChannelNormalization
 from recipes.layers.fused_batch_normalization import FusedBatchNormalization
+from recipes.weights import IMAGENET, load_weights
+
+_LOGGER = logging.getLogger(__name__)
 
 # Mean and variance of ImageNet's training images, red, green and blue, in units of 0..255.
-IMAGENET_MEAN = (123.675, 116.28, 103.53)
-IMAGENET_VARIANCE = (58.395**2, 57.12**2, 57.375**2)
+IMAGENET_MEAN, IMAGENET_VARIANCE = IMAGENET
 
 # The values of PyTorch, where most published results of these networks come from. The moving
 # statistics of Keras' default momentum, 0.99, lag behind a training of a few epochs.
@@ -216,44 +214,7 @@ def finish(inputs, outputs, *, name, weights, torch_layers=None, package=None):
     """
     model = keras.Model(inputs, outputs, name=name)
     if weights is not None:
-        load_weights(model, weights)
+        report = load_weights(model, weights, torch_layers=torch_layers, package=package)
+        for note in report.notes:
+            _LOGGER.warning("%s: %s", name, note)
     return model
-
-
-def load_weights(model, path):
-    """Load the weights of a `.weights.h5` or `.keras` file into `model`.
-
-    Args:
-        model: A built model. After an error its weights are undefined.
-        path: File written by `model.save_weights` or `model.save` for the same architecture.
-
-    Raises:
-        ConfigError: If the file is missing, of another kind, unreadable, or made for a model of
-            other shapes.
-    """
-    path = Path(os.fspath(path))
-    if not path.name.endswith((".weights.h5", ".keras")):
-        raise ConfigError(f"weights must be a .weights.h5 or .keras file, received: {path}")
-    if not path.is_file():
-        raise ConfigError(f"weights file not found: {path}")
-    try:
-        with warnings.catch_warnings():
-            # Keras warns about its own bookkeeping for each layer that the file lacks.
-            warnings.filterwarnings("ignore", "Skipping nested container", UserWarning)
-            model.load_weights(path)
-    except (ValueError, OSError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
-        raise ConfigError(
-            f"weights of {path} do not fit {model.name}: {_first_reason(str(error))}"
-        ) from error
-
-
-def _first_reason(message):
-    """Return what Keras' error says about the first layer that does not fit, in one line."""
-    layer = re.search(r"for object <\w+ name=(\w+)", message)
-    shapes = re.search(r"variable\.shape=(\([^)]*\)), Received: value\.shape=(\([^)]*\))", message)
-    counts = re.search(r"expected (\d+) variables, but received (\d+)", message)
-    if layer and shapes:
-        return f"{layer[1]} takes the shape {shapes[1]}, the file holds {shapes[2]}"
-    if layer and counts:
-        return f"{layer[1]} takes {counts[1]} arrays, the file holds {counts[2]}"
-    return " ".join(message.split())[:200]

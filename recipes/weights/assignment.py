@@ -1,6 +1,7 @@
 """Giving a model its weights all at once, or, if something does not fit, not at all."""
 
 import dataclasses
+import re
 from collections.abc import Iterable, Iterator, Mapping
 
 import keras
@@ -53,6 +54,15 @@ def variables(layer) -> dict[str, keras.Variable]:
     return dict(zip(names, layer.weights, strict=True))
 
 
+def is_automatic(layer) -> bool:
+    """Return whether Keras made up the layer's name, such as `conv2d_3`.
+
+    Such a name counts what was built before, and so tells nothing about the place of the layer.
+    """
+    stem = re.sub(r"_\d+$", "", layer.name)
+    return stem.replace("_", "") == type(layer).__name__.lower()
+
+
 def assign(
     model,
     offers: Mapping[str, Mapping[str, Offer]],
@@ -68,7 +78,8 @@ def assign(
 
     Args:
         model: A built model.
-        offers: For each layer, the offer for each of its variables.
+        offers: For each layer, the offer for each of its variables. Offers under other keys are
+            of arrays that the file has for the layer, but the layer has no variable for.
         available: Every name in the file, for finding near ones and those that were not used.
         source: What to call the file in messages.
         skip_mismatched: Whether layers that do not fit keep their values; otherwise they are an
@@ -127,13 +138,14 @@ def _adapt_stem(name, wanted, offered):
 def _problem(name, wanted, offered, available):
     """Return what keeps a layer from taking its offers, or `None`."""
     missing = [offer for key in wanted if (offer := offered.get(key)) and offer.array is None]
-    if not offered or len(offered) < len(wanted) or missing:
+    extra = [offer.name for key, offer in offered.items() if key not in wanted]
+    if len(offered) != len(wanted) or missing or extra:
         present = sum(offer.array is not None for offer in offered.values())
         arrays = "array" if len(wanted) == 1 else "arrays"
         problem = f"{name} takes {len(wanted)} {arrays}, the file holds {present}"
         if missing:
-            problem += f" (no {missing[0].name!r}{nearest(missing[0].name, available)})"
-        return problem
+            return f"{problem} (no {missing[0].name!r}{nearest(missing[0].name, available)})"
+        return f"{problem} ({extra[0]!r} has no place)" if extra else problem
     for key, variable in wanted.items():
         offer, shape = offered[key], tuple(variable.shape)
         if tuple(offer.array.shape) != shape:

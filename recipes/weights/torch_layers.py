@@ -116,6 +116,12 @@ def _offers(layer, place, arrays):
             shape = tuple(variable.shape)
             array = _keras_layout(layer, key, np.asarray(stored), shape, place.flatten)
             offers[key] = Offer(name, array, tuple(stored.shape))
+    # What else the file has for the layer, such as a bias that it does not take, must not be lost.
+    known = {f"{place.name}.{_COUNTER}", *(offer.name for offer in offers.values())}
+    for name in arrays:
+        module, _, _ = name.rpartition(".")
+        if module == place.name and name not in known:
+            offers[name] = Offer(name, np.asarray(arrays[name]))
     return offers
 
 

@@ -169,9 +169,9 @@ def test_features_from_the_file_of_a_classifier(files):
         ),
         (
             "resnet20",
-            {"input_shape": (16, 16, 1)},
+            {"input_shape": (16, 16, 2), "mean": [0.0] * 2, "variance": [1.0] * 2},
             "model.weights.h5",
-            r"stem_conv takes the shape \(3, 3, 1, 16\), the file holds \(3, 3, 3, 16\)",
+            r"stem_conv takes the shape \(3, 3, 2, 16\), the file holds \(3, 3, 3, 16\)",
         ),
         ("resnet20", {}, "features.weights.h5", "logits takes 2 arrays, the file holds 0"),
         ("resnet32", {}, "model.weights.h5", "do not fit resnet32: stage1_block4_conv1 takes"),
@@ -180,7 +180,8 @@ def test_features_from_the_file_of_a_classifier(files):
         ("resnet20", {}, "broken.keras", "do not fit resnet20: File is not a zip file"),
         ("resnet20", {}, "truncated.keras", "do not fit resnet20: "),
         ("resnet20", {}, "missing.keras", "weights file not found: .*missing.keras"),
-        ("resnet20", {}, "model.npz", "must be a .weights.h5 or .keras file, received"),
+        ("resnet20", {}, "model.npz", "model.npz cannot be read: it is truncated or no .npz file"),
+        ("resnet20", {}, "model.h4", "must be 'imagenet' or a .weights.h5, .keras, .npz, .* file"),
     ],
 )
 def test_files_that_do_not_fit(files, name, arguments, file, message):
