@@ -36,3 +36,8 @@ class ChannelPooling(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         """Return the shape with two channels."""
         return (*input_shape[:-1], 2)
+
+    def get_config(self):
+        """Return every argument."""
+        # Without a method of its own, a layer that was given a dtype policy cannot be saved.
+        return super().get_config()
