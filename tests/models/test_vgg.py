@@ -16,8 +16,8 @@ COUNTS = {
     (16, True): (138_365_992, 8_448),
     (19, True): (143_678_248, 11_008),
 }
-# Column D of the paper's table 1, and B.
-STAGES = {16: (2, 2, 3, 3, 3), 13: (2, 2, 2, 2, 2)}
+# Columns B, D and E of the paper's table 1.
+STAGES = {13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 SMALL = {
     "input_shape": (32, 32, 3),
     "classes": 5,
@@ -73,6 +73,24 @@ def test_outputs_follow_the_paper(reference, depth, batch_norm):
     np.testing.assert_allclose(model(images), expected, rtol=0, atol=1e-4 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("depth", [16, 19])
+def test_features_equal_keras_applications(depth):
+    arguments = {"include_top": False, "input_shape": (40, 33, 3)}
+    twin = getattr(keras.applications, f"VGG{depth}")(weights=None, **arguments)
+    model = build_vgg(depth, include_preprocessing=False, **arguments)
+    random = np.random.default_rng(0)
+    for stage, number in enumerate(STAGES[depth], start=1):
+        for layer in range(1, number + 1):
+            theirs = twin.get_layer(f"block{stage}_conv{layer}")
+            kernel, bias = theirs.get_weights()
+            theirs.set_weights([kernel * np.sqrt(2), random.normal(0, 0.1, bias.shape)])
+            model.get_layer(f"stage{stage}_conv{layer}").set_weights(theirs.get_weights())
+    images = random.normal(0, 1, (2, 40, 33, 3)).astype("float32")
+    expected = np.asarray(twin(images))
+    assert expected.max() > 0.1
+    np.testing.assert_allclose(model(images), expected, rtol=0, atol=1e-5 * expected.max())
+
+
 def test_initial_weights():
     model = build_vgg(11, input_shape=(32, 32, 3), dense_units=256)
     kernel, bias = model.get_layer("stage4_conv2").get_weights()
@@ -112,7 +130,7 @@ def test_without_top():
 @pytest.mark.parametrize(
     ("depth", "arguments", "message"),
     [
-        (12, {}, "depth must be one of 11, 13, 16, 19, received: 12"),
+        (12, {}, "depth must be one of 11, 13, 16, 19, received: 12; the nearest is 1"),
         (16, {"input_shape": (None, 224, 3)}, "needs images of a known size, received"),
         (16, {"input_shape": (31, 31, 3)}, "at least 32 pixels a side"),
         (16, {"dense_units": 0}, "dense_units must be a positive integer"),
