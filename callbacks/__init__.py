@@ -8,6 +8,7 @@ import importlib
 _PLACES = {
     "Checkpoint": "callbacks.checkpoint",
     "EarlyStopping": "callbacks.early_stopping",
+    "GradualUnfreezing": "callbacks.gradual_unfreezing",
     "Progress": "callbacks.progress",
     "Validation": "callbacks.validation",
     "WarmupDecay": "callbacks.schedules",
