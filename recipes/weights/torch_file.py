@@ -13,6 +13,7 @@ import pickle
 import pickletools
 import struct
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -54,6 +55,24 @@ MEMOIZE GET BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE BUILD NEWOBJ BINPERSID
 _ALLOWED = frozenset(_OPCODES.split())
 
 
+# What a file that is damaged, or a pickle that makes no sense, can end in.
+_NONSENSE = (
+    OSError,
+    EOFError,
+    zipfile.BadZipFile,
+    pickle.UnpicklingError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+
+
 def read_torch(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Return the tensors of a file written by `torch.save`, without PyTorch.
 
@@ -84,9 +103,11 @@ def read_torch(path: str | os.PathLike) -> dict[str, np.ndarray]:
         return {name: _array(tensor, storages) for name, tensor in state.items()}
     except ConfigError as error:
         raise ConfigError(f"weights of {path} cannot be read: {error}") from None
-    except (OSError, zipfile.BadZipFile, NotImplementedError, EOFError, MemoryError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ConfigError(f"weights of {path} cannot be read: {reason}") from error
+    except _NONSENSE as error:
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        raise ConfigError(
+            f"weights of {path} cannot be read: it is truncated or no PyTorch file ({reason})"
+        ) from error
 
 
 class _Dict(dict):
@@ -174,33 +195,17 @@ class _Unpickler(pickle.Unpickler):
 def _unpickle(file: BinaryIO) -> Any:
     """Read one pickle from where `file` is, and leave it behind the pickle."""
     start = file.tell()
-    try:
-        for index, (opcode, argument, _) in enumerate(pickletools.genops(file)):
-            if opcode.name not in _ALLOWED:
-                raise ConfigError(f"its pickle has the opcode {opcode.name}, which is refused")
-            if opcode.name in ("PUT", "LONG_BINPUT") and argument > index:
-                # The reader would make room for as many values.
-                raise ConfigError(f"its pickle numbers a value {argument} that cannot be there")
-        stop = file.tell()
-        file.seek(start)
-        value = _Unpickler(io.BytesIO(file.read(stop - start)), encoding="utf-8").load()
-        file.seek(stop)
-        return value
-    except ConfigError:
-        raise
-    # What a pickle that makes no sense can end in.
-    except (
-        pickle.UnpicklingError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        LookupError,
-        EOFError,
-        OverflowError,
-        RecursionError,
-    ) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise ConfigError(f"it is truncated or no PyTorch file ({reason})") from error
+    for index, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+        if opcode.name not in _ALLOWED:
+            raise ConfigError(f"its pickle has the opcode {opcode.name}, which is refused")
+        if opcode.name in ("PUT", "LONG_BINPUT") and argument > index:
+            # The reader would make room for as many values.
+            raise ConfigError(f"its pickle numbers a value {argument} that cannot be there")
+    stop = file.tell()
+    file.seek(start)
+    value = _Unpickler(io.BytesIO(file.read(stop - start)), encoding="utf-8").load()
+    file.seek(stop)
+    return value
 
 
 def _read_legacy(file):
@@ -335,5 +340,5 @@ def _array(tensor, storages):
     bytes_apart = [step * numbers.itemsize for step in strides]
     if not count:
         return np.zeros(shape, numbers.dtype)
-    view = np.lib.stride_tricks.as_strided(numbers[offset:], shape, bytes_apart)
-    return np.ascontiguousarray(view).reshape(shape)
+    # A copy, since tensors may share their numbers.
+    return np.array(np.lib.stride_tricks.as_strided(numbers[offset:], shape, bytes_apart))
