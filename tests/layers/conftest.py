@@ -68,7 +68,7 @@ def _check_saving(layer, images, path):
     model.save(path)
     loaded = keras.models.load_model(path)
     assert type(loaded.layers[-1]) is type(layer)
-    # One in a graph, one without; random layers draw the same from the seeds that were saved.
+    # One in a graph, one without; random layers have the same seed.
     np.testing.assert_allclose(loaded.predict(images, verbose=0), model(images), atol=1e-5)
 
 
