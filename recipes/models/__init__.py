@@ -5,6 +5,7 @@ Importing this package loads neither Keras nor TensorFlow; the first builder tha
 
 import fnmatch
 import importlib
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -117,7 +118,7 @@ def list_models(filter: str | None = None) -> list[str]:
     pattern = filter.lower() if _WILDCARDS & set(filter) else f"*{filter.lower()}*"
     found = [name for name in _MODELS if fnmatch.fnmatchcase(name.lower(), pattern)]
     if not found:
-        raise ConfigError(f"no model fits {filter!r}{nearest(filter.strip('*?'), _MODELS)}")
+        raise ConfigError(f"no model fits {filter!r}{_nearest_model(filter.strip('*?'))}")
     return found
 
 
@@ -140,11 +141,30 @@ def build_model(name: str, /, **arguments: Any):
         'resnet20'
     """
     if name not in _MODELS:
-        raise ConfigError(f"unknown model {name!r}{nearest(str(name), _MODELS)}")
+        raise ConfigError(f"unknown model {name!r}{_nearest_model(str(name))}")
     builder_name, fixed = _MODELS[name]
     builder = __getattr__(builder_name)
     _check_arguments(name, builder, fixed, arguments)
     return builder(**fixed, **{"name": name, **arguments})
+
+
+def _nearest_model(name):
+    """Return a hint at the same name with the nearest numbers, or else at one spelled alike."""
+
+    def numbers(text):
+        return [int(number) for number in re.findall(r"[0-9]+", text)]
+
+    def words(text):
+        return re.sub(r"[0-9]+", "#", text)
+
+    alike = [known for known in _MODELS if words(known) == words(name) != name]
+    if not alike:
+        return nearest(name, _MODELS)
+
+    def distance(known):
+        return sum(abs(a - b) for a, b in zip(numbers(known), numbers(name), strict=True))
+
+    return f"; did you mean '{min(alike, key=distance)}'?"
 
 
 def _check_arguments(name, builder, fixed, arguments):
