@@ -50,7 +50,7 @@ def test_filter(wanted, expected):
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
-        ("vgg17", "no model fits 'vgg17'; did you mean 'vgg1"),
+        ("vgg17", "no model fits 'vgg17'; did you mean 'vgg16'"),
         ("zebra*", "no model fits 'zebra\\*'$"),
         (20, "filter must be text such as 'resnet\\*', received: 20"),
     ],
@@ -92,14 +92,19 @@ def test_a_model_may_be_renamed():
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("resnet21", {}, "unknown model 'resnet21'; did you mean 'resnet"),
+        ("resnet21", {}, "unknown model 'resnet21'; did you mean 'resnet20'"),
+        ("resnet100_v2", {}, "did you mean 'resnet101_v2'"),
         ("vgg16bn", {}, "unknown model 'vgg16bn'; did you mean 'vgg16_bn'"),
         ("zebra", {}, "unknown model 'zebra'$"),
         (20, {}, "unknown model 20"),
         ("resnet20", {"widht": 3}, "resnet20 takes no argument 'widht'"),
         ("resnet9", {"widht": 3}, "takes no argument 'widht'; did you mean 'width'"),
         ("resnet50_v2", {"version": "v1"}, "version is part of the name 'resnet50_v2'"),
-        ("wide_resnet28_11", {}, "unknown model 'wide_resnet28_11'; did you mean 'wide_resnet28_1"),
+        (
+            "wide_resnet28_11",
+            {},
+            "did you mean 'wide_resnet28_10'",
+        ),
         ("resnet20", {"depth": 32}, "depth is part of the name 'resnet20'"),
         ("vgg16", {"batch_norm": True}, "batch_norm is part of the name 'vgg16'"),
     ],
