@@ -10,6 +10,7 @@ from fractions import Fraction
 
 import keras
 
+from recipes.layers.non_local import PixelAttention
 from recipes.models.receptive_field import Field, join, same_padding
 
 _TRANSPOSED = (
@@ -36,6 +37,7 @@ _MIXING = (
     keras.layers.GroupQueryAttention,
     keras.layers.RNN,
     keras.layers.Bidirectional,
+    PixelAttention,
 )
 # Inputs that one output of an enlarged image sees along an axis.
 _NEIGHBOURS = {"nearest": 1, "bilinear": 2, "bicubic": 4, "lanczos3": 6, "lanczos5": 10, "area": 1}
@@ -150,6 +152,8 @@ def _windowed(call, geometry, shape):
             before, _ = same_padding(shape[axis], kernel, stride, dilation)
         elif layer.padding == "causal":
             before = (kernel - 1) * dilation
+        elif layer.padding != "valid":  # Blur pooling mirrors the border.
+            before = (kernel - 1) // 2
         changed[axis] = field.through_window(kernel, stride, before, dilation)
     return _with_fields(geometry, changed)
 

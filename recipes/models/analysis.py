@@ -6,6 +6,7 @@ from fractions import Fraction
 
 from recipes.errors import ConfigError
 from recipes.models import _geometry, flops, memory
+from recipes.models._labels import label_of
 from recipes.models._replay import check_replayable, trace
 from recipes.models.receptive_field import Field
 
@@ -17,6 +18,7 @@ class LayerReport:
     Attributes:
         name: Of the layer, behind those of the models and blocks that it stands in.
         kind: Its class.
+        label: What it does, as "3x3 conv /2".
         output_shape: With the batch first, which is `None`.
         parameters: Numbers in the weights that it has first; 0 where a shared layer comes again.
         trainable: Those of them that an optimizer would train.
@@ -30,6 +32,7 @@ class LayerReport:
 
     name: str
     kind: str
+    label: str
     output_shape: tuple
     parameters: int
     trainable: int
@@ -210,6 +213,7 @@ def _reports(graph, geometry):
             LayerReport(
                 name=call.name,
                 kind=type(call.operation).__name__,
+                label=label_of(call.operation),
                 output_shape=call.outputs[0].shape,
                 parameters=_count(new),
                 trainable=_count(weight for weight in new if id(weight) in call.trainable),

@@ -12,6 +12,8 @@ import re
 import keras
 
 from recipes.errors import ConfigError
+from recipes.layers.blur_pooling import BlurPooling
+from recipes.layers.non_local import PixelAttention
 from recipes.models._geometry import per_axis, spatial_axes
 
 _CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
@@ -108,8 +110,18 @@ def elements(shape):
 
 def size_in_bytes(value):
     """Return the bytes of a `Value` for one image."""
-    bits = re.search(r"\d+$", value.dtype)
-    return elements(value.shape) * (max(1, int(bits[0]) // 8) if bits else 1)
+    return elements(value.shape) * item_bytes(value.dtype)
+
+
+def item_bytes(dtype):
+    """Return the bytes of one number of a type; a truth value takes one.
+
+    Example:
+        >>> item_bytes("bfloat16"), item_bytes("bool")
+        (2, 1)
+    """
+    bits = re.search(r"\d+$", dtype)
+    return max(1, int(bits[0]) // 8) if bits else 1
 
 
 def _positions(layer, shape):
@@ -204,6 +216,19 @@ def _einsum(call):
     return math.prod(size for size in sizes.values() if size is not None)
 
 
+def _blur(call):
+    """A fixed window over each channel."""
+    return elements(call.outputs[0].shape) * call.operation.kernel_size**2
+
+
+def _pixel_attention(call):
+    """The products of all queries with all keys, and of the scores with the values."""
+    query, key, value = (each.shape for each in call.inputs)
+    elements(query), elements(key)
+    pairs = math.prod(query[1:-1]) * math.prod(key[1:-1])
+    return pairs * (query[-1] + value[-1])
+
+
 _RULES = (
     (_TRANSPOSED, _transposed_convolution),
     (_SEPARABLE, _separable_convolution),
@@ -213,5 +238,7 @@ _RULES = (
     (keras.layers.EinsumDense, _einsum_dense),
     (keras.layers.MultiHeadAttention, _attention),
     (keras.layers.Dot, _dot),
+    (BlurPooling, _blur),
+    (PixelAttention, _pixel_attention),
 )
 _FUNCTIONS = {"Matmul": _matrix_product, "Einsum": _einsum}
