@@ -13,6 +13,7 @@ from recipes.errors import ConfigError, nearest
 
 _BUILDERS = {
     "build_alexnet": "recipes.models.alexnet",
+    "build_application": "recipes.models.applications",
     "build_convnext": "recipes.models.convnext",
     "build_efficientnet_lite": "recipes.models.efficientnet_lite",
     "build_googlenet": "recipes.models.googlenet",
@@ -28,6 +29,19 @@ _BUILDERS = {
 _CIFAR_RESNETS = (20, 32, 44, 56, 110, 164)
 _IMAGENET_RESNETS = (18, 34, 50, 101, 152)
 _WIDE_RESNETS = ((16, 4), (16, 8), (16, 10), (22, 8), (28, 2), (28, 10), (40, 2), (40, 4), (40, 8))
+
+# Listed here, since asking `keras.applications` would load Keras.
+_APPLICATIONS = (
+    *(f"ConvNeXt{size}" for size in ("Tiny", "Small", "Base", "Large", "XLarge")),
+    *(f"DenseNet{depth}" for depth in (121, 169, 201)),
+    *(f"EfficientNetB{scale}" for scale in range(8)),
+    *(f"EfficientNetV2{scale}" for scale in ("B0", "B1", "B2", "B3", "S", "M", "L")),
+    *("InceptionResNetV2", "InceptionV3"),
+    *("MobileNet", "MobileNetV2", "MobileNetV3Large", "MobileNetV3Small"),
+    *("NASNetLarge", "NASNetMobile"),
+    *(f"ResNet{depth}{version}" for depth in (50, 101, 152) for version in ("", "V2")),
+    *("VGG16", "VGG19", "Xception"),
+)
 
 # name: builder, the arguments that the name stands for
 _MODELS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -76,6 +90,7 @@ _MODELS: dict[str, tuple[str, dict[str, Any]]] = {
         f"convnext_{variant}": ("build_convnext", {"variant": variant})
         for variant in ("tiny", "small", "base", "large")
     },
+    **{f"keras:{name}": ("build_application", {"application": name}) for name in _APPLICATIONS},
 }
 
 _WILDCARDS = set("*?[")
@@ -126,7 +141,7 @@ def build_model(name: str, /, **arguments: Any):
     """Build the model called `name`.
 
     Args:
-        name: One of `list_models()`.
+        name: One of `list_models()`, or "keras:" and any name in `keras.applications`.
         **arguments: Keyword arguments of its builder, such as `input_shape` and `classes`. What
             the name says, such as the depth, is not among them; `name` renames the model.
 
@@ -140,12 +155,21 @@ def build_model(name: str, /, **arguments: Any):
         >>> build_model("resnet20", classes=100).name
         'resnet20'
     """
-    if name not in _MODELS:
-        raise ConfigError(f"unknown model {name!r}{_nearest_model(str(name))}")
-    builder_name, fixed = _MODELS[name]
+    builder_name, fixed = _find(name)
     builder = __getattr__(builder_name)
     _check_arguments(name, builder, fixed, arguments)
-    return builder(**fixed, **{"name": name, **arguments})
+    return builder(**fixed, **{"name": name.replace(":", "_"), **arguments})
+
+
+def _find(name):
+    """Return the builder of a model and the arguments that its name stands for."""
+    if name in _MODELS:
+        return _MODELS[name]
+    prefix, _, application = str(name).partition(":")
+    if prefix == "keras" and application:
+        # Perhaps of a newer Keras; the builder says if not.
+        return "build_application", {"application": application}
+    raise ConfigError(f"unknown model {name!r}{_nearest_model(str(name))}")
 
 
 def _nearest_model(name):
