@@ -3,7 +3,11 @@
 import math
 
 import keras
+import numpy as np
 from keras import ops
+
+# Images whose statistics are taken at a time: float64 takes eight times the room of bytes.
+_AT_A_TIME = 256
 
 
 @keras.saving.register_keras_serializable(package="keras_recipes")
@@ -51,6 +55,50 @@ class ChannelNormalization(keras.layers.Layer):
         if min(self.variance) < 0:
             raise ValueError(f"variance must not be negative, received: {self.variance}")
 
+    @classmethod
+    def from_images(cls, images, **kwargs):
+        """Return the layer for the mean and variance of training images.
+
+        Args:
+            images: Array `(n, height, width, channels)` of any numeric dtype; or an iterable that
+                ends, such as a `tf.data.Dataset`, of batches of such arrays (sizes may differ) or
+                of tuples that begin with one. Only training images belong here.
+            **kwargs: Base layer arguments, such as `name`.
+
+        Returns:
+            A layer whose outputs on these images have mean 0 and variance 1 a channel. The sums
+            are taken in float64, exactly enough for any number of images.
+
+        Raises:
+            ValueError: If there are no images, or what comes is not a batch of images.
+
+        Example:
+            >>> images = np.array([[[[10.0]], [[14.0]]]])
+            >>> layer = ChannelNormalization.from_images(images)
+            >>> layer.mean, layer.variance
+            ([12.0], [4.0])
+
+        Source:
+            Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing
+            Sample Variances", 1979, equation 2.1, by which batches are joined.
+        """
+        count, mean, squares = 0, 0.0, 0.0
+        for values in _batches_of_pixels(images):
+            size, batch_mean = len(values), values.mean(axis=0)
+            if count and len(mean) != len(batch_mean):
+                raise ValueError(
+                    "images must have the same number of channels throughout, "
+                    f"received {len(mean)} and {len(batch_mean)}"
+                )
+            shift = batch_mean - mean
+            within = ((values - batch_mean) ** 2).sum(axis=0)
+            squares = squares + within + shift**2 * count * size / (count + size)
+            mean = mean + shift * size / (count + size)
+            count += size
+        if not count:
+            raise ValueError("images must hold at least one image, received none")
+        return cls(mean.tolist(), (squares / count).tolist(), **kwargs)
+
     def build(self, input_shape):
         """Check that there is a mean and a variance for each channel."""
         if input_shape[-1] != len(self.mean):
@@ -72,6 +120,21 @@ class ChannelNormalization(keras.layers.Layer):
     def get_config(self):
         """Return every argument."""
         return {**super().get_config(), "mean": self.mean, "variance": self.variance}
+
+
+def _batches_of_pixels(images):
+    """Yield float64 arrays `(pixels, channels)` of a few images at a time."""
+    batches = [images] if hasattr(images, "shape") else images
+    for batch in batches:
+        batch = np.asarray(batch[0] if isinstance(batch, list | tuple) else batch)
+        if batch.ndim != 4:
+            raise ValueError(
+                "images must come in batches (n, height, width, channels), "
+                f"received the shape {batch.shape}"
+            )
+        for start in range(0, len(batch), _AT_A_TIME):
+            chosen = batch[start : start + _AT_A_TIME]
+            yield chosen.reshape(-1, chosen.shape[-1]).astype("float64")
 
 
 def _numbers(name, values):

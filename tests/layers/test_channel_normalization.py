@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from recipes.layers import ChannelNormalization
 
@@ -78,3 +79,47 @@ def test_plain_calls_leave_later_batch_normalisation_alone():
     model(IMAGES)
     for value, old in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(value, old)
+
+
+MANY = np.random.default_rng(1).integers(0, 256, (600, 6, 5, 3)).astype("uint8")
+MANY[:300, ..., 1] //= 9  # so that halves differ
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        MANY,
+        MANY.astype("float32"),
+        tf.constant(MANY),
+        [MANY[:7], MANY[7:300], MANY[300:]],
+        tf.data.Dataset.from_tensor_slices(MANY).batch(64),
+        tf.data.Dataset.from_tensor_slices((MANY, np.arange(600))).batch(128),
+    ],
+    ids=["bytes", "floats", "tensor", "batches", "dataset", "dataset with labels"],
+)
+def test_statistics_of_images(images):
+    layer = ChannelNormalization.from_images(images, name="normalization")
+    values = MANY.astype("float64")
+    np.testing.assert_allclose(layer.mean, values.mean((0, 1, 2)), rtol=1e-12)
+    np.testing.assert_allclose(layer.variance, values.var((0, 1, 2)), rtol=1e-12)
+    assert layer.name == "normalization"
+
+
+def test_statistics_of_large_values_that_differ_little():
+    images = 1e6 + np.random.default_rng(0).integers(0, 2, (512, 4, 4, 1))
+    layer = ChannelNormalization.from_images(images)
+    np.testing.assert_allclose(layer.variance, images.var(), rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (MANY[:0], "at least one image, received none"),
+        ([], "at least one image, received none"),
+        (MANY[0], r"in batches \(n, height, width, channels\), received the shape \(6, 5, 3\)"),
+        ([MANY, MANY[..., :1]], "same number of channels throughout, received 3 and 1"),
+    ],
+)
+def test_statistics_of_what_is_not_images(images, message):
+    with pytest.raises(ValueError, match=message):
+        ChannelNormalization.from_images(images)
