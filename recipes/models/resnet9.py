@@ -36,7 +36,8 @@ def build_resnet9(
     Args:
         width: Channels of the first convolution; the stages have 2 and 4 times as many.
         include_top: Whether to end in a classifier; otherwise in the feature map or `pooling`.
-        weights: `None` for random ones, or the path of a `.weights.h5` or `.keras` file.
+        weights: `None` for random ones, or a source that `recipes.weights.load_weights` takes,
+            such as a `.weights.h5` or `.keras` file.
         input_shape: `(height, width, channels)`, at least 8 pixels a side. Beyond some 64 pixels
             the network sees too little of the image at once; take a deeper one.
         pooling: Without a top: `None` for the feature map, "avg" or "max" for its pooled vector.

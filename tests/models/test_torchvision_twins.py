@@ -100,7 +100,8 @@ def test_outputs_equal_the_twins(script, stored, name):
     outputs = model(script.make_images(size))
     largest = np.abs(logits).max()
     np.testing.assert_allclose(outputs, logits, rtol=0, atol=1e-5 * largest)
-    # The two images must differ by far more than that (a wrong stride is 6 %), or the test would see only biases.
+    # A wrong stride makes 6 %. The two images must differ by far more than the tolerance, or the
+    # test would see only biases.
     assert np.abs(logits[0] - logits[1]).max() > 0.01 * largest
 
 
