@@ -95,14 +95,15 @@ def assign(
     check_channels(channels)
     available = list(available)
     stem = find_stem(model) if channels == "adapt" else None
-    chosen, skipped, notes, used = {}, {}, [], set()
+    used = {offer.name for offered in offers.values() for offer in offered.values()}
+    spare = set(available) - _wanted_names(model, offers)
+    chosen, skipped, notes = {}, {}, []
     for name, layer in weighted_layers(model):
         wanted = variables(layer)
         offered = dict(offers.get(name, {}))
-        used.update(offer.name for offer in offered.values())
         if layer is stem:
             notes += _adapt_stem(name, wanted, offered)
-        problem = _problem(name, wanted, offered, available)
+        problem = _problem(name, wanted, offered, spare)
         if problem is None:
             chosen[name] = [(wanted[key], offered[key].array) for key in wanted]
         else:
@@ -123,6 +124,16 @@ def check_channels(channels: str) -> None:
         raise ConfigError(f"channels must be 'adapt' or 'exact', received: {channels!r}")
 
 
+def _wanted_names(model, offers):
+    """Return the names that some layer asks for, whether they are there or not."""
+    return {
+        offers[name][key].name
+        for name, layer in weighted_layers(model)
+        for key in variables(layer)
+        if key in offers.get(name, {})
+    }
+
+
 def _adapt_stem(name, wanted, offered):
     """Change the offer of the stem's kernel to the model's channels; return notes on it."""
     kernel = offered.get("kernel")
@@ -135,8 +146,11 @@ def _adapt_stem(name, wanted, offered):
     return [f"{name}: {how}"]
 
 
-def _problem(name, wanted, offered, available):
-    """Return what keeps a layer from taking its offers, or `None`."""
+def _problem(name, wanted, offered, spare):
+    """Return what keeps a layer from taking its offers, or `None`.
+
+    `spare` are the names that nothing asks for; a missing one may be among them, misspelt.
+    """
     missing = [offer for key in wanted if (offer := offered.get(key)) and offer.array is None]
     extra = [offer.name for key, offer in offered.items() if key not in wanted]
     if len(offered) != len(wanted) or missing or extra:
@@ -144,7 +158,7 @@ def _problem(name, wanted, offered, available):
         arrays = "array" if len(wanted) == 1 else "arrays"
         problem = f"{name} takes {len(wanted)} {arrays}, the file holds {present}"
         if missing:
-            return f"{problem} (no {missing[0].name!r}{nearest(missing[0].name, available)})"
+            return f"{problem} (no {missing[0].name!r}{nearest(missing[0].name, spare)})"
         return f"{problem} ({extra[0]!r} has no place)" if extra else problem
     for key, variable in wanted.items():
         offer, shape = offered[key], tuple(variable.shape)
@@ -160,7 +174,8 @@ def _problem(name, wanted, offered, available):
 def _refusal(model, source, skipped, chosen):
     """Return the message about layers that do not fit: the first, and how many more."""
     first, *others = skipped.values()
-    more = f" ({len(others)} more layers do not fit, either)" if len(others) > 1 else ""
-    more = " (1 more layer does not fit, either)" if len(others) == 1 else more
-    hint = "" if chosen else "; no layer of the model fits"
-    return f"weights of {source} do not fit {model.name}: {first}{more}{hint}"
+    more = {0: "", 1: "; 1 more layer does not fit"}.get(
+        len(others), f"; {len(others)} more layers do not fit"
+    )
+    nothing = "" if chosen else "; no layer of the model fits"
+    return f"weights of {source} do not fit {model.name}: {first}{more}{nothing}"
