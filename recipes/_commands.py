@@ -17,7 +17,8 @@ def run_list(options):
     if options.models:
         from recipes.models import list_models
 
-        return _print_json(list_models()) if options.json else print("\n".join(list_models()))
+        names = list_models(options.models)
+        return _print_json(names) if options.json else print("\n".join(names))
     chosen = [get_recipe(name) for name in list_recipes()]
     if options.json:
         return _print_json([{"name": recipe.name, "summary": recipe.summary} for recipe in chosen])
@@ -40,6 +41,38 @@ def run_show(options):
         for name, value in fields.items()
     ]
     return _print_table(("field", "value"), rows)
+
+
+def run_model(options):
+    """Show a network, or a trained model in a file."""
+    from recipes._quiet import import_tensorflow
+
+    import_tensorflow()
+    from recipes.models.info import as_model, model_info
+    from recipes.models.summary import summarize
+
+    model = as_model(_model_in_file(options.model) or options.model, options.input)
+    if options.diagram:
+        from recipes.files import write_text
+        from recipes.models.diagram import diagram
+
+        write_text(options.diagram, diagram(model))
+    if options.json:
+        return _print_json(model_info(model, options.input).to_dict())
+    summarize(model, options.input, layers=not options.brief)
+    return 0
+
+
+def _model_in_file(path):
+    """Return the Keras model in a run or file, or `None` if `path` is not one but a name."""
+    if not (Path(path).is_dir() or Path(path).suffix):
+        return None
+    from recipes.evaluation.classifier import KerasClassifier, load_classifier
+
+    classifier = load_classifier(path)
+    if not isinstance(classifier, KerasClassifier):
+        raise RecipesError(f"{path} is a {classifier.kind} file; expected a run or a .keras file")
+    return classifier.model
 
 
 def _recipe(options):

@@ -51,13 +51,32 @@ def _parser():
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     command = _add(commands, "list", _commands.run_list, "list the recipes", "recipes list")
-    command.add_argument("--models", action="store_true", help="list the networks instead")
+    command.add_argument(
+        "--models",
+        nargs="?",
+        const="*",
+        metavar="PATTERN",
+        help="list the networks instead: all, or those that fit, such as 'resnet*' or lite",
+    )
 
     command = _add(
         commands, "show", _commands.run_show, "show a recipe", "recipes show fashion-mini"
     )
     command.add_argument("recipe", help="name of a recipe, or a recipe.json")
     _add_settings(command)
+
+    command = _add(
+        commands,
+        "model",
+        _commands.run_model,
+        "show a network: layers, parameters, multiply-adds, receptive field, memory",
+        "recipes model resnet50",
+        "recipes model efficientnet_lite0 --input 128 --diagram lite0.svg",
+    )
+    command.add_argument("model", help="name of a network, a .keras file, or a run folder")
+    command.add_argument("--input", type=int, metavar="SIDE", help="side of the image in pixels")
+    command.add_argument("--brief", action="store_true", help="stages only, no single layers")
+    command.add_argument("--diagram", metavar="FILE", help="draw it into an SVG file, too")
 
     command = _add(
         commands,

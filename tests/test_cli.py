@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from recipes.cli import main
 COMMANDS = (
     "list",
     "show",
+    "model",
     "train",
     "evaluate",
     "predict",
@@ -67,10 +69,41 @@ def test_list_and_show(run_cli):
     assert {row["name"] for row in json.loads(out)} >= {"fashion-mini"}
     code, out, _ = run_cli("list", "--models")
     assert "resnet20" in out.splitlines()
+    code, out, _ = run_cli("list", "--models", "vgg1?")
+    assert out.split() == ["vgg11", "vgg13", "vgg16", "vgg19"]
     code, out, _ = run_cli("show", "fashion-mini", "--set", "training.epochs=3")
     assert "training.epochs" in out
     code, out, _ = run_cli("show", "fashion-mini", "--json", "--seed", "5")
     assert json.loads(out)["training"]["seed"] == 5
+
+
+def test_model_by_name(run_cli, tmp_path):
+    code, out, _ = run_cli("model", "resnet20", "--input", 64, "--json")
+    facts = json.loads(out)
+    assert code == 0
+    # 269,722: published for option A; the stride of CIFAR ResNets is 4, so 64 pixels leave 16.
+    assert facts["trainable"] == 269_722
+    assert facts["feature_shape"] == [16, 16, 64]
+    code, out, _ = run_cli("model", "resnet20", "--brief", "--diagram", tmp_path / "resnet20.svg")
+    assert code == 0
+    assert "stage3_block3_conv2" not in out
+    drawing = ElementTree.parse(tmp_path / "resnet20.svg").getroot()
+    assert drawing.tag.endswith("svg")
+
+
+def test_model_of_a_run(run_cli, tiny_run):
+    code, out, _ = run_cli("model", tiny_run.directory)
+    assert code == 0
+    assert "CalibratedSoftmax" in out
+
+
+def test_model_that_is_unknown(run_cli):
+    code, out, err = run_cli("model", "resnt20")
+    assert (code, out) == (2, "")
+    assert err == "recipes: unknown model 'resnt20'; did you mean 'resnet20'?\n"
+    code, _, err = run_cli("model", "missing.keras")
+    assert code == 2
+    assert "missing.keras" in err
 
 
 def test_train_prints_its_result(run_cli, tiny_run, tiny_recipe, tiny_source, tmp_path):
