@@ -128,6 +128,7 @@ def draw(rows, folder):
             label = row["network"] if curve == "validation_curve" else None
             errors = [100 * error for error in row[curve]]
             axes.plot(epochs, errors, color=f"C{index}", linewidth=width, label=label)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend()
     axes.grid(alpha=0.3)
     paths = [folder / "degradation.png", folder / "degradation.svg"]
