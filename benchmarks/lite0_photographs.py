@@ -124,9 +124,8 @@ def main(arguments=None):
             said = ", ".join(f"{name} {share:.3f}" for name, share in entry["top five"])
             verdict = {True: "expected", False: "NOT expected", None: "no such class"}
             print(f"{entry['photograph']:10} {verdict[entry['sensible']]:13} {said}")
-        print(
-            f"largest difference from PyTorch's logits: {largest or 0:.2g} ({len(differences)} compared)"
-        )
+        compared = f"({len(differences)} compared)"
+        print(f"largest difference from PyTorch's logits: {largest or 0:.2g} {compared}")
     wrong = any(entry["sensible"] is False for entry in results)
     return 1 if wrong or (largest is not None and largest > 1e-4) else 0
 
