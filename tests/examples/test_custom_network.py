@@ -1,0 +1,78 @@
+"""The example that builds a network from the layers, on tiny data."""
+
+import importlib.util
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from recipes import load_data
+from recipes.layers import Block, MonteCarloDropout
+
+PROGRAM = Path(__file__).parents[2] / "examples" / "custom_network.py"
+
+
+@pytest.fixture(scope="module")
+def program():
+    spec = importlib.util.spec_from_file_location(PROGRAM.stem, PROGRAM)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.slow
+def test_it_learns_and_saves(program, tiny_source, tmp_path, capsys):
+    arguments = [tiny_source, "--epochs", "6", "--width", "8", "--samples", "5"]
+    assert program.main([*arguments, "--out", str(tmp_path)]) == 0
+    output = capsys.readouterr().out
+    accuracy = float(output.split("test accuracy ")[1].split()[0])
+    assert accuracy > 0.6, "three kinds of clothes, a third by chance"
+    data = load_data(tiny_source)
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    probabilities = loaded.predict(data.splits["test"].images, verbose=0)
+    found = (probabilities.argmax(-1) == data.splits["test"].labels).mean()
+    assert abs(found - accuracy) < 0.15, "one draw of the dropout against the mean of several"
+
+
+def test_flat_and_nested_are_the_same_network(program, tiny_source):
+    data = load_data(tiny_source)
+    nested, flat = (program.build(data, 8, flat=flat) for flat in (False, True))
+    assert any(isinstance(layer, Block) for layer in nested.layers)
+    assert not any(isinstance(layer, Block) for layer in flat.layers)
+    weights = {"/".join(weight.path.split("/")[-2:]): weight for weight in nested.weights}
+    assert len(weights) == len(flat.weights)
+    for weight in flat.weights:
+        weight.assign(weights["/".join(weight.path.split("/")[-2:])])
+    for model in (nested, flat):
+        for layer in model.layers:
+            if isinstance(layer, MonteCarloDropout):
+                layer.rate = 0.0
+    images = data.splits["test"].images[:8]
+    np.testing.assert_allclose(flat(images), nested(images), atol=1e-5)
+
+
+def test_report_separates_sure_from_unsure(program, capsys):
+    sure, unsure = [0.98, 0.01, 0.01], [0.3, 0.36, 0.34]
+    samples = np.array([[sure, sure, unsure, unsure]] * 3)
+    program.report(samples, np.array([0, 0, 0, 1]))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "test accuracy 0.750 (of a single draw 0.750)"
+    assert lines[1] == "of the surer half 1.000, of the other 0.500"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["no-such-folder"], "no-such-folder"),
+        (["--epochs", "0"], "--epochs must be at least 1, received: 0"),
+        (["--width", "0"], "must be a positive"),
+    ],
+)
+def test_mistakes_are_one_line(program, tiny_source, arguments, message, tmp_path, capsys):
+    source = [] if arguments[0] == "no-such-folder" else [tiny_source]
+    assert program.main([*source, *arguments, "--out", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("custom_network: ")
+    assert message in error
+    assert error.count("\n") == 1
