@@ -1,6 +1,6 @@
 """Keras layers. Importing this package registers them, so that saved models load."""
 
-from recipes.layers.activations import activation_layer
+from recipes.layers.activations import ACTIVATIONS, activation_layer
 from recipes.layers.block import Block
 from recipes.layers.blur_pooling import BlurPooling
 from recipes.layers.calibrated_softmax import CalibratedSoftmax
@@ -19,7 +19,7 @@ from recipes.layers.efficient_channel_attention import EfficientChannelAttention
 from recipes.layers.fused_batch_normalization import FusedBatchNormalization
 from recipes.layers.generalized_mean_pooling import GeneralizedMeanPooling
 from recipes.layers.inception import Inception
-from recipes.layers.initializers import initializer
+from recipes.layers.initializers import INITIALIZATIONS, initializer
 from recipes.layers.inverted_residual import InvertedResidual
 from recipes.layers.layer_scale import LayerScale
 from recipes.layers.merge import GatedSum, Merge
@@ -29,7 +29,7 @@ from recipes.layers.monte_carlo_dropout import (
     with_monte_carlo_dropout,
 )
 from recipes.layers.non_local import NonLocal, PixelAttention
-from recipes.layers.normalizations import normalization_layer
+from recipes.layers.normalizations import NORMALIZATIONS, normalization_layer
 from recipes.layers.plain_block import PlainBlock
 from recipes.layers.residual import BasicResidual, BottleneckResidual
 from recipes.layers.scale import Scale
@@ -37,6 +37,9 @@ from recipes.layers.squeeze_excite import SqueezeExcite
 from recipes.layers.stochastic_depth import StochasticDepth
 
 __all__ = [
+    "ACTIVATIONS",
+    "INITIALIZATIONS",
+    "NORMALIZATIONS",
     "BasicResidual",
     "Block",
     "BlurPooling",
