@@ -35,7 +35,8 @@ def stages(table):
     found = [_named_stage(layer) for layer in table.layers]
     if sum(name is not None for name in found) * 2 < len(found):
         found = [_stride(table, place) for place in range(len(table.layers))]
-    names, last = [], "stem"
+    # What stands before the first name, such as the normalisation of the images, belongs to it.
+    names, last = [], next((name for name in found if name), "model")
     for name in found:
         last = name or last
         names.append(last)
@@ -71,3 +72,8 @@ def _leads_to_map(table, place):
                 return True
             reached.add(later)
     return False
+
+
+def stage_names(table):
+    """Return the name of the stage of each layer, by its position."""
+    return {place: stage.name for stage in stages(table) for place in stage.layers}
