@@ -54,13 +54,31 @@ def variables(layer) -> dict[str, keras.Variable]:
     return dict(zip(names, layer.weights, strict=True))
 
 
-def is_automatic(layer) -> bool:
-    """Return whether Keras made up the layer's name, such as `conv2d_3`.
+def check_built(model) -> None:
+    """Raise `ConfigError` unless all weights of `model` are there, and in layers."""
+    known = {id(weight) for _, layer in weighted_layers(model) for weight in layer.weights}
+    if not known:
+        raise ConfigError(f"{model.name} has no weights; build it first, or call it once")
+    for weight in model.weights:
+        if id(weight) not in known:
+            raise ConfigError(f"{model.name} has a weight outside of its layers: {weight.path}")
+
+
+def has_automatic_names(model) -> bool:
+    """Return whether Keras made up the name of some layer with weights, such as `conv2d_3`.
 
     Such a name counts what was built before, and so tells nothing about the place of the layer.
     """
-    stem = re.sub(r"_\d+$", "", layer.name)
-    return stem.replace("_", "") == type(layer).__name__.lower()
+
+    def automatic(layer):
+        stem = re.sub(r"_\d+$", "", layer.name)
+        return stem.replace("_", "") == type(layer).__name__.lower()
+
+    return any(
+        automatic(layer) or (isinstance(layer, keras.Model) and has_automatic_names(layer))
+        for layer in model.layers
+        if layer.weights
+    )
 
 
 def assign(
@@ -90,9 +108,11 @@ def assign(
         The report. Nothing has changed if an error is raised.
 
     Raises:
-        ConfigError: If a layer does not fit and `skip_mismatched` is false, or nothing fits.
+        ConfigError: If a layer does not fit and `skip_mismatched` is false, or nothing fits, or
+            the model is not built.
     """
     check_channels(channels)
+    check_built(model)
     available = list(available)
     stem = find_stem(model) if channels == "adapt" else None
     used = {offer.name for offered in offers.values() for offer in offered.values()}
@@ -177,5 +197,5 @@ def _refusal(model, source, skipped, chosen):
     more = {0: "", 1: "; 1 more layer does not fit"}.get(
         len(others), f"; {len(others)} more layers do not fit"
     )
-    nothing = "" if chosen else "; no layer of the model fits"
-    return f"weights of {source} do not fit {model.name}: {first}{more}{nothing}"
+    hint = "load_weights with skip_mismatched=True sets the others" if chosen else "nothing fits"
+    return f"weights of {source} do not fit {model.name}: {first}{more} ({hint})"

@@ -12,8 +12,9 @@ from recipes.weights import keras_file
 from recipes.weights.assignment import (
     Offer,
     assign,
+    check_built,
     check_channels,
-    is_automatic,
+    has_automatic_names,
     variables,
     weighted_layers,
 )
@@ -79,6 +80,7 @@ def load_weights(
         the given arrays: 1 layer set, 0 skipped, 0 names unused
     """
     check_channels(channels)
+    check_built(model)
     options = {"skip_mismatched": skip_mismatched, "channels": channels}
     if isinstance(source, Mapping):
         loaded = _Source("the given arrays", dict(source))
@@ -127,9 +129,8 @@ def _load_keras(model, path, options):
     """Return the report, and the normalisation that the file tells of, or `None`."""
     try:
         stored, expected = keras_file.read_keras(path)
-        layers = dict(weighted_layers(model))
-        named = not any(is_automatic(layer) for layer in layers.values())
-        if named and set(layers) & {name.split("/")[0] for name in stored}:
+        layers = [name for name, _ in weighted_layers(model)]
+        if not has_automatic_names(model) and _outer(layers) & _outer(stored):
             offers = keras_file.offers_by_name(model, stored)
             available = keras_file.names(stored)
             return assign(model, offers, available, source=str(path), **options), expected
@@ -143,6 +144,11 @@ def _load_keras(model, path, options):
     except keras_file.READ_ERRORS as error:
         reason = keras_file.first_reason(str(error))
         raise ConfigError(f"weights of {path} do not fit {model.name}: {reason}") from error
+
+
+def _outer(names):
+    """Return the names of the outermost layers."""
+    return {name.split("/")[0] for name in names}
 
 
 def _load_arrays(model, loaded, torch_layers, package, normalization, options):

@@ -353,6 +353,41 @@ def test_wrong_sources(network, source, message):
         load_weights(network.make(), source)
 
 
+def test_models_that_cannot_be_loaded_by_layer(network, tmp_path):
+    class Own(keras.Model):
+        def build(self, shape):
+            self.factor = self.add_weight(shape=(2,), name="factor")
+            self.dense = keras.layers.Dense(2, name="logits")
+            self.dense.build(shape)
+
+    model = Own(name="own")
+    with pytest.raises(ConfigError, match="own has no weights; build it first"):
+        load_weights(model, {"logits/kernel": np.ones((3, 2))})
+    model.build((None, 3))
+    with pytest.raises(ConfigError, match="own has a weight outside of its layers: own/factor"):
+        load_weights(model, {"logits/kernel": np.ones((3, 2)), "logits/bias": np.ones(2)})
+
+
+@pytest.mark.parametrize("file", KERAS_FILES)
+def test_a_model_of_nothing_but_a_nested_model(network, tmp_path, file):
+    def make(seed, normalization, name):
+        inner = network.make(seed=seed, normalization=normalization)
+        inner.name = name
+        return keras.Sequential([keras.Input((8, 8, 3)), inner])
+
+    model = make(0, STOCK, "backbone")
+    save(model, tmp_path / file)
+    other = make(1, FusedBatchNormalization, "backbone")
+    assert load_weights(other, tmp_path / file).assigned[0] == "backbone/stem_conv"
+    for value, expected in zip(other.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(value, expected)
+    # Of a made-up name only the order is left, by which the classes must be the same.
+    other = make(1, STOCK, "functional_7")
+    assert "by their order" in load_weights(other, tmp_path / file).notes[0]
+    for value, expected in zip(other.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(value, expected)
+
+
 def test_npz_files_hold_plain_arrays(network, tmp_path):
     model = network.make()
     save_npz(model, tmp_path / "model.npz")
