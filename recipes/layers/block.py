@@ -29,7 +29,7 @@ class Block(keras.layers.Layer):
     """
 
     def make(self, input_shape):
-        """Make the layers of the block, as attributes.
+        """Make the layers of the block, as attributes or lists (not lists of lists) of them.
 
         Args:
             input_shape: Shape of the inputs, `(batch, height, width, channels)`, in which only the

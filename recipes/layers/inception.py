@@ -92,23 +92,23 @@ class Inception(ConvolutionalBlock):
         pool = self.sublayer(
             keras.layers.MaxPooling2D, "branch4_pool", 3, strides=1, padding="same"
         )
-        self.branches = [
-            self.unit("", self.ones, 1, prefix="branch1_"),
-            [
-                *self.unit(1, self.reduced_threes, 1, prefix="branch2_"),
-                *self.unit(2, self.threes, 3, prefix="branch2_"),
-            ],
-            [
-                *self.unit(1, self.reduced_fives, 1, prefix="branch3_"),
-                *self.unit(2, self.fives, self.large_kernel, prefix="branch3_"),
-            ],
-            [pool, *self.unit("", self.pooled, 1, prefix="branch4_")],
+        # Not a list of lists: Keras 3.12 saves no weights of what is inside such.
+        self.branch1 = self.unit("", self.ones, 1, prefix="branch1_")
+        self.branch2 = [
+            *self.unit(1, self.reduced_threes, 1, prefix="branch2_"),
+            *self.unit(2, self.threes, 3, prefix="branch2_"),
         ]
+        self.branch3 = [
+            *self.unit(1, self.reduced_fives, 1, prefix="branch3_"),
+            *self.unit(2, self.fives, self.large_kernel, prefix="branch3_"),
+        ]
+        self.branch4 = [pool, *self.unit("", self.pooled, 1, prefix="branch4_")]
         self.join = self.sublayer(keras.layers.Concatenate, "concat")
 
     def connect(self, inputs, apply):
         """Return the outputs of the branches side by side."""
-        return apply(self.join, [chain(branch, inputs, apply) for branch in self.branches])
+        branches = (self.branch1, self.branch2, self.branch3, self.branch4)
+        return apply(self.join, [chain(branch, inputs, apply) for branch in branches])
 
     def get_config(self):
         """Return every argument."""
