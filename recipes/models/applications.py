@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import os
 import re
+import warnings
 
 import keras
 import numpy as np
@@ -155,11 +156,14 @@ def _build_theirs(function, **arguments):
     if weights not in (None, "imagenet") and not os.path.isfile(weights):
         raise ConfigError(f"weights file not found: {weights}")
     try:
-        if weights is not None:
-            return function(**arguments)
-        # Without values: the layers made after them have their own.
-        with keras.StatelessScope(initialize_variables=False):
-            return function(**arguments)
+        with warnings.catch_warnings():
+            # Networks for other images than of 1 or 3 channels are built all the same.
+            warnings.filterwarnings("ignore", "This model usually expects", UserWarning)
+            if weights is not None:
+                return function(**arguments)
+            # Without values: the layers made after them have their own.
+            with keras.StatelessScope(initialize_variables=False):
+                return function(**arguments)
     except (ValueError, OSError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ConfigError(f"keras.applications.{function.__name__}: {reason}") from error
