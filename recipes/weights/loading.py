@@ -20,7 +20,7 @@ from recipes.weights.assignment import (
 )
 from recipes.weights.normalization import IMAGENET, Normalization, mismatch
 from recipes.weights.npz_file import read_npz
-from recipes.weights.pretrained import package_normalization, pretrained
+from recipes.weights.pretrained import expected_normalization, pretrained
 from recipes.weights.report import WeightsReport
 from recipes.weights.safetensors_file import read_safetensors
 from recipes.weights.torch_file import read_torch
@@ -55,11 +55,12 @@ def load_weights(
             or `.pt` file; or a dict of arrays, with the names of `save_npz` or of PyTorch.
         torch_layers: For weights from PyTorch, the module of each layer, or the function that
             gives them, such as `recipes.models.resnet.torch_layers`.
-        package: For "imagenet", the name of the network, if it is not that of the model.
+        package: The name of the network, if it is not that of the model: for "imagenet", and for
+            what its published PyTorch weights expect of images.
         normalization: `Normalization(mean, variance)` of the images that the weights were trained
             on, for a source that does not know it. `.keras` files, `.npz` files of `save_npz` and
-            "imagenet" do; for weights from PyTorch the default is ImageNet's. The report tells if
-            the model does something else.
+            "imagenet" do; for weights from PyTorch the default is what torchvision uses. The
+            report tells if the model does something else.
         skip_mismatched: Whether layers that do not fit, such as the classifier of another number
             of classes, keep their values and are reported; otherwise they are an error.
         channels: What happens to the first convolution if the model takes images of other
@@ -166,7 +167,8 @@ def _load_arrays(model, loaded, torch_layers, package, normalization, options):
         )
     table = torch_layers(model) if callable(torch_layers) else torch_layers
     report = assign_torch(model, arrays, table, source=source, **options)
-    expected = loaded.normalization or normalization or package_normalization(package)
+    published = expected_normalization(package or model.name)
+    expected = loaded.normalization or normalization or published
     if expected is not None:
         return _with_note(report, mismatch(model, expected))
     return _with_note(report, mismatch(model, IMAGENET, who="weights from PyTorch usually"))

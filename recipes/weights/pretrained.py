@@ -89,6 +89,14 @@ _TORCHVISION = {
     "vgg19_bn": "vgg19_bn-c79401a0.pth",
 }
 
+# torchvision's GoogLeNet came from TensorFlow; it turns images normalised as the others' into
+# (images - 127.5) / 127.5 before its first layer.
+_EXPECTED = {
+    "googlenet": Normalization((127.5,) * 3, (127.5**2,) * 3),
+    "efficientnet_lite3": _LITE,
+    "efficientnet_lite4": _LITE,
+}
+
 
 def pretrained(name: str) -> Pretrained:
     """Return the ImageNet weights of a network, from the cache or from their installed package.
@@ -114,9 +122,9 @@ def pretrained(name: str) -> Pretrained:
     return Pretrained(f"the ImageNet weights of {name}", path, package.normalization)
 
 
-def package_normalization(name: str | None) -> Normalization | None:
-    """Return what the packaged weights called `name` expect of images; `None` for another name."""
-    return _PACKAGES[name].normalization if name in _PACKAGES else None
+def expected_normalization(name: str) -> Normalization | None:
+    """Return what the published PyTorch weights of a network expect; `None` if not known."""
+    return _PACKAGES[name].normalization if name in _PACKAGES else _EXPECTED.get(name)
 
 
 def cache_folder() -> Path:

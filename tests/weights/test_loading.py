@@ -263,6 +263,26 @@ def test_names_of_pytorch(network, tmp_path, kind, table):
     )
 
 
+@pytest.mark.parametrize(
+    ("package", "expected"),
+    [
+        ("googlenet", "the weights expect mean 127.5 and deviation 127.5"),
+        ("efficientnet_lite0", "the weights expect mean 127 and deviation 128"),
+        (
+            "resnet18",
+            "weights from PyTorch usually expect mean (123.7, 116.3, 103.5) and "
+            "deviation (58.4, 57.12, 57.38)",
+        ),
+    ],
+)
+def test_networks_whose_published_weights_expect_something_else(network, package, expected):
+    """torchvision's GoogLeNet has `transform_input`: images in [-1, 1]."""
+    model = network.make()
+    arrays = torch_arrays(model)
+    note = load_weights(model, arrays, torch_layers=TABLE, package=package).notes[0]
+    assert note.endswith(expected)
+
+
 @pytest.mark.parametrize("form", ["legacy_file", "zip_file"])
 def test_a_file_of_pytorch(torch_bytes, tmp_path, form):
     """Written opcode by opcode, as `torch.save` does; scripts/make_torch_files.py has real ones."""
