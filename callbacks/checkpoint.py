@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -56,13 +57,20 @@ class Checkpoint(keras.callbacks.Callback):
         """Return the checkpoints, oldest first."""
         return sorted(self.directory.glob("epoch-*.npz"))
 
-    def restore_newest(self, model: keras.Model) -> int:
+    def restore_newest(
+        self,
+        model: keras.Model,
+        prepare: Callable[[keras.Model, int], None] | None = None,
+    ) -> int:
         """Put the newest readable checkpoint back into a compiled model and the callbacks.
 
         A checkpoint that cannot be read is passed over for the one before it.
 
         Args:
             model: Built like the one that was saved, with a built optimizer.
+            prepare: Called with the model and the epochs that the checkpoint has done before
+                anything is put back, to give the model the optimizer that it had then; such as
+                `GradualUnfreezing.prepare`.
 
         Returns:
             How many epochs are done; 0 if there is no checkpoint.
@@ -77,11 +85,13 @@ class Checkpoint(keras.callbacks.Callback):
                     arrays = {name: archive[name] for name in archive.files}
             except (OSError, ValueError, EOFError, zipfile.BadZipFile):
                 continue
-            return self._restore(model, arrays, path)
+            return self._restore(model, arrays, path, prepare)
         return 0
 
-    def _restore(self, model, arrays, path):
+    def _restore(self, model, arrays, path, prepare):
         values = json.loads(str(arrays.pop("values")))
+        if prepare is not None:
+            prepare(model, values["epoch"])
         for group, variables in self._variables(model).items():
             saved = _group(arrays, f"{group}/")
             if [array.shape for array in saved] != [tuple(v.shape) for v in variables]:

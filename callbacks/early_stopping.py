@@ -34,6 +34,9 @@ class EarlyStopping(keras.callbacks.Callback):
         min_delta: Least change that counts as improvement, 0 or more.
         mode: `"min"`, `"max"`, or `"auto"` to infer it from the name.
         restore_best_weights: Put the best epoch's weights into the model when training ends.
+        min_epochs: Epochs that run whatever happens, 0 or more: patience counts from there, such as
+            after the phase in which the head of a network trains alone. The best is kept from the
+            first epoch on.
         average: A `WeightAverage` named before this callback, or `None`.
 
     Attributes:
@@ -62,6 +65,7 @@ class EarlyStopping(keras.callbacks.Callback):
         min_delta=0.0,
         mode="auto",
         restore_best_weights=True,
+        min_epochs=0,
         average=None,
     ):
         super().__init__()
@@ -71,11 +75,14 @@ class EarlyStopping(keras.callbacks.Callback):
             raise ValueError(f"min_delta must be 0 or more, received: {min_delta!r}")
         if mode not in ("auto", "min", "max"):
             raise ValueError(f"mode must be 'auto', 'min' or 'max', received: {mode!r}")
+        if not min_epochs >= 0:
+            raise ValueError(f"min_epochs must be 0 or more, received: {min_epochs!r}")
         self.monitor = monitor
         self.patience = patience
         self.min_delta = min_delta
         self.mode = better_direction(monitor) if mode == "auto" else mode
         self.restore_best_weights = restore_best_weights
+        self.min_epochs = min_epochs
         self.average = average
         self.best = None
         self.best_epoch = None
@@ -100,6 +107,8 @@ class EarlyStopping(keras.callbacks.Callback):
             self.best, self.best_epoch, self._wait = value, epoch + 1, 0
             if self.restore_best_weights:
                 self._best_weights = self._measured_weights()
+            return
+        if epoch < self.min_epochs:
             return
         self._wait += 1
         if self.patience is not None and self._wait >= self.patience:

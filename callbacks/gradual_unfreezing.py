@@ -1,5 +1,7 @@
 """More and more of a network trains as training goes on, in one `fit`."""
 
+import warnings
+
 import keras
 
 from callbacks._layers import walk
@@ -187,7 +189,10 @@ class GradualUnfreezing(keras.callbacks.Callback):
 def _compile_settings(model):
     """Return what the model was compiled with, or `None` if a part of it has no configuration."""
     try:
-        config = dict(model.get_compile_config())
+        with warnings.catch_warnings():
+            # Nothing is written to a file, so a lambda for a loss does no harm.
+            warnings.filterwarnings("ignore", "The object being serialized includes", UserWarning)
+            config = dict(model.get_compile_config())
         for name in ("optimizer", "loss"):
             config.pop(name, None)
         return keras.saving.deserialize_keras_object(config)

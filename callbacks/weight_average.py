@@ -7,6 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from callbacks._layers import frozen_weights
+
 
 def average_decay(decay: float, step: int) -> float:
     """Return the decay of one step: held low early on, so that the start is forgotten soon.
@@ -27,7 +29,7 @@ class WeightAverage(keras.callbacks.Callback):
     any code inside `with average.swapped_in():`. Training goes on with the raw ones. When training
     ends, the model holds the averaged weights, those that were validated. (Stock Keras ends on raw
     weights when its averaging meets early stopping.) Batch-normalisation statistics are averaged
-    like the weights that they belong to.
+    like the weights that they belong to. Weights of frozen layers stay what they are, to the bit.
 
     Args:
         decay: Decay of one step, in [0, 1); the average remembers about `1 / (1 - decay)` steps.
@@ -54,6 +56,7 @@ class WeightAverage(keras.callbacks.Callback):
         self._averages = None
         self._update = None
         self._raw = None
+        self._frozen = None
 
     def on_train_begin(self, logs=None):
         """Start from the weights of the model, unless a state was restored."""
@@ -61,16 +64,31 @@ class WeightAverage(keras.callbacks.Callback):
             self._averages = [
                 tf.Variable(weight.value, trainable=False) for weight in self._weights()
             ]
-        weights, averages = self._weights(), self._averages
+        self._make_update()
+        self._iterations = int(self.model.optimizer.iterations.numpy())
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Take note of a new optimizer, and of what was frozen or unfrozen."""
+        self._iterations = int(self.model.optimizer.iterations.numpy())
+        if frozen_weights(self.model) != self._frozen:
+            self._make_update()
+
+    def _make_update(self):
+        # The average of a weight that stands still would be off by rounding, so it is left alone.
+        self._frozen = frozen_weights(self.model)
+        pairs = [
+            (average, weight)
+            for average, weight in zip(self._averages, self._weights(), strict=True)
+            if id(weight) not in self._frozen
+        ]
 
         @tf.function
         def update(kept):
-            for average, weight in zip(averages, weights, strict=True):
+            for average, weight in pairs:
                 # weight.value, not the half-precision copy that a layer's scope would give
                 average.assign(kept * average + (1.0 - kept) * tf.cast(weight.value, average.dtype))
 
         self._update = update
-        self._iterations = int(self.model.optimizer.iterations.numpy())
 
     def _weights(self):
         return [

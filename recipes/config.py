@@ -10,143 +10,28 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from recipes.config_sections import (
+    AugmentationConfig,
+    DataConfig,
+    ModelConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    TrainingConfig,
+    TransferConfig,
+)
 from recipes.errors import ConfigError, nearest
 
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """Which network.
-
-    Attributes:
-        name: A name of `recipes.models.list_models()`, such as `"resnet20"`.
-        width: Channels of the first stage where the family has a free width, or `None` for the
-            family's own.
-        dropout: Rate before the classifier, in [0, 1), or `None` for the family's own.
-        stochastic_depth: Drop rate of the last residual block, in [0, 1), linear rule; or `None`
-            for the family's own.
-    """
-
-    name: str = "resnet20"
-    width: int | None = None
-    dropout: float | None = None
-    stochastic_depth: float | None = None
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """How images and labels reach the network.
-
-    Attributes:
-        image_size: Side of the square image in pixels; `None` keeps a common size, or chooses one.
-        color: `"auto"`, `"rgb"` or `"grayscale"`.
-        fit: How another aspect ratio is met: `"crop"`, `"stretch"` or `"pad"`.
-        validation: Share of the training images held out when the source has no validation split.
-        test: Share of the training images held out when the source has no test split.
-        split_seed: Seed of those splits. Apart from the training seed, so that runs over several
-            seeds are judged on the same images.
-        sampling: `"natural"`, or `"balanced"` to draw each class equally often.
-        class_weights: Weigh the loss by inverse class frequency.
-    """
-
-    image_size: int | None = None
-    color: Literal["auto", "rgb", "grayscale"] = "auto"
-    fit: Literal["crop", "stretch", "pad"] = "crop"
-    validation: float = 0.1
-    test: float = 0.1
-    split_seed: int = 0
-    sampling: Literal["natural", "balanced"] = "natural"
-    class_weights: bool = False
-
-
-@dataclass(frozen=True)
-class OptimizerConfig:
-    """How weights move.
-
-    Attributes:
-        name: `"sgd"` (Nesterov momentum) or `"adamw"`.
-        learning_rate: Peak learning rate, at the batch size of the recipe.
-        momentum: For `"sgd"`.
-        weight_decay: Decoupled: each step subtracts `learning_rate * weight_decay * weight`.
-            Kernels only; biases and normalisation are left alone. (An L2 penalty `p` under SGD
-            with momentum `m` corresponds to `p / (1 - m)` here.)
-        clip_norm: Upper bound of the global gradient norm, or `None`.
-    """
-
-    name: Literal["sgd", "adamw"] = "sgd"
-    learning_rate: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 5e-3
-    clip_norm: float | None = None
-
-
-@dataclass(frozen=True)
-class ScheduleConfig:
-    """How the learning rate moves over the run.
-
-    Attributes:
-        name: `"cosine"` or `"linear"` decay after the warmup, or `"constant"`.
-        warmup: Share of all steps over which the rate rises linearly from 0.
-        final: Rate of the last step as a share of the peak.
-    """
-
-    name: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup: float = 0.1
-    final: float = 0.0
-
-
-@dataclass(frozen=True)
-class AugmentationConfig:
-    """What happens to training images and labels.
-
-    Attributes:
-        flip: Mirror at random: `"none"`, `"horizontal"` or `"both"`.
-        crop_padding: Pad each side by this many pixels, then crop back at random.
-        crop_fill: What the padding holds: `"constant"` (black) or `"reflect"`.
-        cutout: Side in pixels of a square set to black, 0 for none.
-        erase_probability: Chance of a random rectangle being erased (random erasing).
-        mixup_alpha: Beta parameter of MixUp, 0 for none.
-        cutmix_alpha: Beta parameter of CutMix, 0 for none.
-        mix_probability: Share of the batches that MixUp or CutMix touch.
-        label_smoothing: Share of the label spread over all classes, in [0, 1).
-    """
-
-    flip: Literal["none", "horizontal", "both"] = "horizontal"
-    crop_padding: int = 0
-    crop_fill: Literal["constant", "reflect"] = "constant"
-    cutout: int = 0
-    erase_probability: float = 0.0
-    mixup_alpha: float = 0.0
-    cutmix_alpha: float = 0.0
-    mix_probability: float = 1.0
-    label_smoothing: float = 0.0
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """How long and how precisely.
-
-    Attributes:
-        epochs: Passes over the training images at most.
-        batch_size: Images a step.
-        ema: Decay a step of the averaged weights that are validated and kept, or `None`. Early in
-            training it is held lower, `(1 + step) / (10 + step)`.
-        patience: Epochs without improvement before training stops, or `None` to run all epochs.
-        monitor: What early stopping and the choice of the kept epoch look at.
-        keep: `"best"` epoch by `monitor`, or the `"last"`.
-        precision: `"auto"` takes mixed bfloat16 where the processor computes it, else float32.
-        steps_per_execution: Steps a call of the compiled function runs.
-        seed: Of initial weights, order of images, augmentation and dropout.
-    """
-
-    epochs: int = 30
-    batch_size: int = 128
-    ema: float | None = None
-    patience: int | None = None
-    monitor: Literal["val_loss", "val_accuracy", "val_ece", "loss", "accuracy"] = "val_loss"
-    keep: Literal["best", "last"] = "best"
-    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
-    steps_per_execution: int = 1
-    seed: int = 0
+__all__ = [
+    "AugmentationConfig",
+    "DataConfig",
+    "ModelConfig",
+    "OptimizerConfig",
+    "Recipe",
+    "ScheduleConfig",
+    "TrainingConfig",
+    "TransferConfig",
+    "parse_settings",
+]
 
 
 @dataclass(frozen=True)
@@ -169,6 +54,8 @@ class Recipe:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    # Last and off, so that a recipe.json from before there was one still means the same.
+    transfer: TransferConfig = field(default_factory=TransferConfig)
 
     def __post_init__(self):
         """Check every value, so that a recipe that exists can be trained."""
@@ -181,6 +68,13 @@ class Recipe:
             raise ConfigError(
                 "data.sampling='balanced' and data.class_weights=true correct the class "
                 "frequencies twice; choose one"
+            )
+        tunes = self.transfer.weights is not None and self.transfer.strategy != "frozen"
+        if tunes and self.transfer.head_epochs >= self.training.epochs:
+            raise ConfigError(
+                f"transfer.head_epochs must be below training.epochs, {self.training.epochs}, to "
+                f"leave epochs for the rest, received: {self.transfer.head_epochs} (the head "
+                "alone is transfer.strategy='frozen')"
             )
 
     def to_dict(self) -> dict[str, Any]:
@@ -268,6 +162,10 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "training.ema": _SHARE,
     "training.patience": _POSITIVE,
     "training.steps_per_execution": _POSITIVE,
+    "transfer.head_epochs": _NOT_NEGATIVE,
+    "transfer.head_learning_rate": _POSITIVE,
+    "transfer.unfreeze_stages": _NOT_NEGATIVE,
+    "transfer.rate_decay": (lambda value: 0 < value <= 1, "above 0 and at most 1"),
     "training.seed": (lambda value: 0 <= value < 2**31, "between 0 and 2147483647"),
 }
 

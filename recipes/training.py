@@ -1,15 +1,15 @@
 """The one training path: a recipe and images in, a judged and calibrated classifier out."""
 
-import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from recipes._quiet import import_tensorflow
 from recipes.config import Recipe
 from recipes.errors import ConfigError, RunError
 from recipes.hardware import package_versions
+from recipes.network import Network, weights_digest
 from recipes.run import Run, check_output, new_environment
 
 if TYPE_CHECKING:
@@ -76,21 +76,26 @@ def train(
 
     precision, reason = choose_precision(recipe.training.precision)
     keras.utils.set_random_seed(recipe.training.seed)
-    network = _Network(recipe, data)
+    network = Network(recipe, data)
     model = network.build(precision)
+    plan = _transfer_plan(recipe, data, model, say)
     if resume:
         _refuse_other("data", data.fingerprint, run.data["fingerprint"], out)
         _refuse_other("precision", precision, run.environment["precision"], out)
+        digest = weights_digest(recipe.transfer.weights)
+        _refuse_other("weights file", digest, run.environment.get("weights"), out)
         _say_other_versions(run, say)
     else:
         environment = new_environment(recipe.training.seed, precision)
+        if plan:
+            environment["weights"] = weights_digest(recipe.transfer.weights)
         run = Run.create(out, recipe, data.to_dict(), environment)
     say(f"{data.source}: {_count_text(data)}, {len(data.class_names)} classes")
     say(f"{recipe.model.name}: {model.count_params():,} parameters, {precision}: {reason}")
 
     try:
-        fitted = _fit(run, recipe, data, model, callbacks, say, progress)
-        final = network.build("float32")
+        fitted = _fit(run, recipe, data, model, plan, callbacks, say, progress)
+        final = network.build("float32", pretrained=False)
         final.set_weights(model.get_weights())
         judge(run, final, data, fitted)
     except OSError as error:
@@ -134,26 +139,44 @@ def training_pipeline(recipe: Recipe, data: "ImageData", batch_size: int, first_
 
 
 def make_optimizer(
-    recipe: Recipe, model: "keras.Model", steps: int
+    recipe: Recipe,
+    model: "keras.Model",
+    steps: int,
+    *,
+    learning_rate: float | None = None,
+    factors: dict[str, float] | None = None,
 ) -> "keras.optimizers.Optimizer":
-    """Return the built optimizer of a recipe for a run of `steps` steps."""
+    """Return the built optimizer of a recipe for a run, or a phase of it, of `steps` steps.
+
+    Args:
+        recipe: Its `optimizer` and `schedule` decide.
+        model: Its trainable variables are optimized.
+        steps: Over which the schedule runs.
+        learning_rate: Peak in place of the recipe's.
+        factors: Of the learning rate, by layer name; `None` for the same rate everywhere.
+    """
     import keras
 
     from callbacks.schedules import WarmupDecay
 
     chosen, schedule = recipe.optimizer, recipe.schedule
     rate = WarmupDecay(
-        chosen.learning_rate,
+        learning_rate or chosen.learning_rate,
         steps,
         warmup=schedule.warmup,
         final=schedule.final,
         decay=schedule.name,
     )
     common = {"weight_decay": chosen.weight_decay, "global_clipnorm": chosen.clip_norm}
-    if chosen.name == "adamw":
-        optimizer = keras.optimizers.AdamW(rate, **common)
-    else:
-        optimizer = keras.optimizers.SGD(rate, momentum=chosen.momentum, nesterov=True, **common)
+    kinds = {"adamw": keras.optimizers.AdamW, "sgd": keras.optimizers.SGD}
+    if factors is not None:
+        from recipes.transfer.rates import LayerwiseAdamW, LayerwiseSGD
+
+        kinds = {"adamw": LayerwiseAdamW, "sgd": LayerwiseSGD}
+        common["factors"] = factors
+    if chosen.name == "sgd":
+        common |= {"momentum": chosen.momentum, "nesterov": True}
+    optimizer = kinds[chosen.name](rate, **common)
     # Vectors are biases and normalisation: decay pulls them to 0 to no good.
     optimizer.exclude_from_weight_decay(
         var_list=[weight for weight in model.trainable_variables if len(weight.shape) <= 1]
@@ -162,46 +185,56 @@ def make_optimizer(
     return optimizer
 
 
-class _Network:
-    """Builds the network of a recipe for given images, at any precision."""
+def _transfer_plan(recipe, data, model, say):
+    """Return the phases of a recipe with pretrained weights, or `None` for one without."""
+    if recipe.transfer.weights is None:
+        return None
+    from recipes.transfer.plan import TransferPlan
 
-    def __init__(self, recipe, data):
-        self.chosen = recipe.model
-        self.classes = len(data.class_names)
-        self.input_shape = tuple(data.image_shape)
-        self.mean, self.variance = data.statistics()
-
-    def build(self, precision):
-        from recipes.models import build_model
-
-        arguments = {
-            "input_shape": self.input_shape,
-            "classes": self.classes,
-            "classifier_activation": None,
-            "mean": self.mean,
-            "variance": self.variance,
-        }
-        # Only what the recipe asks for: a family without, say, a free width then refuses it.
-        for name in ("width", "dropout", "stochastic_depth"):
-            if getattr(self.chosen, name) is not None:
-                arguments[name] = getattr(self.chosen, name)
-        with _dtype_policy(precision):
-            return build_model(self.chosen.name, **arguments)
+    plan = TransferPlan(recipe, len(data.splits["train"]), len(data.class_names), say)
+    plan.check(model)
+    return plan
 
 
-@contextlib.contextmanager
-def _dtype_policy(name: str) -> Iterator[None]:
-    import keras
+def _compile(recipe, model, plan, steps_per_epoch):
+    """Compile for the first phase; return the callback that changes to the others, if any."""
+    chosen = recipe.training
+    if plan is None:
+        optimizer = make_optimizer(recipe, model, steps_per_epoch * chosen.epochs)
+        compile_for_soft_labels(model, optimizer, steps_per_execution=chosen.steps_per_execution)
+        return None
 
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
+    def phase_optimizer(model, phase, factors):
+        steps = steps_per_epoch * phase.epochs
+        rate = phase.learning_rate
+        return make_optimizer(recipe, model, steps, learning_rate=rate, factors=factors)
+
+    # Any optimizer: each phase gets its own when it is entered.
+    compile_for_soft_labels(model, "sgd", steps_per_execution=chosen.steps_per_execution)
+    return plan.callback(phase_optimizer)
 
 
-def _fit(run, recipe, data, model, more_callbacks, say, progress):
+def _begin(model, unfreezing, data, recipe, say):
+    """Do what comes before the first epoch of a transfer: probe, enter the first phase."""
+    if unfreezing is None:
+        return
+    if recipe.transfer.linear_probe:
+        _probe(model, data, say)
+    unfreezing.prepare(model, 1)
+
+
+def _probe(model, data, say):
+    from recipes.evaluation.judging import evaluation_images
+    from recipes.transfer.probe import linear_probe
+
+    train, validation = (
+        (evaluation_images(data.splits[name]), data.splits[name].labels)
+        for name in ("train", "validation")
+    )
+    linear_probe(model, train, validation, say=say)
+
+
+def _fit(run, recipe, data, model, plan, more_callbacks, say, progress):
     """Fit with checkpoints; leave the chosen weights in the model; return what was chosen."""
     from callbacks.checkpoint import Checkpoint
     from callbacks.early_stopping import EarlyStopping
@@ -216,8 +249,7 @@ def _fit(run, recipe, data, model, more_callbacks, say, progress):
     if batch_size < chosen.batch_size:
         say(f"batch size {batch_size}: there are only that many training images")
     steps_per_epoch = len(data.splits["train"]) // batch_size
-    optimizer = make_optimizer(recipe, model, steps_per_epoch * chosen.epochs)
-    compile_for_soft_labels(model, optimizer, steps_per_execution=chosen.steps_per_execution)
+    unfreezing = _compile(recipe, model, plan, steps_per_epoch)
 
     average = WeightAverage(chosen.ema) if chosen.ema else None
     validation = Validation(
@@ -229,23 +261,27 @@ def _fit(run, recipe, data, model, more_callbacks, say, progress):
         chosen.monitor,
         patience=chosen.patience,
         restore_best_weights=chosen.keep == "best",
+        min_epochs=plan.first_tuning_epoch if plan else 0,
         average=average,
     )
-    history = History(run, validation, steps_per_epoch * batch_size)
+    history = History(run, validation, steps_per_epoch * batch_size, bool(plan))
     states = {"stopping": stopping, "history": history}
     if average:
         states["average"] = average
     checkpoint = Checkpoint(run.path("checkpoints"), states)
     try:
-        first_epoch = checkpoint.restore_newest(model)
+        prepare = unfreezing.prepare if unfreezing else None
+        first_epoch = checkpoint.restore_newest(model, prepare)
     except ValueError as error:
         raise RunError(str(error)) from error
     if first_epoch:
         say(f"resuming after epoch {first_epoch} of {chosen.epochs}")
+    else:
+        _begin(model, unfreezing, data, recipe, say)
     bar = Progress(chosen.epochs, steps_per_epoch, first_epoch) if progress else None
-    # The order matters: averages first, then what measures them, what reads the measures, what
-    # writes the files, and last what saves the state of them all.
-    ours = [average, validation, stopping, history, bar, checkpoint]
+    # The order matters: what changes the layers, then averages, then what measures them, what
+    # reads the measures, what writes the files, and last what saves the state of them all.
+    ours = [unfreezing, average, validation, stopping, history, bar, checkpoint]
     try:
         if first_epoch < chosen.epochs and not stopping.stopped_epoch:
             model.fit(

@@ -14,8 +14,9 @@ from recipes import load_data, train
 from recipes.config import ModelConfig, Recipe
 from recipes.errors import ConfigError, RunError
 from recipes.files import write_json
+from recipes.network import Network
 from recipes.run import Run
-from recipes.training import _Network, make_optimizer, training_pipeline
+from recipes.training import make_optimizer, training_pipeline
 from tuning.pipeline import resume_and_export, train_and_export
 
 FILES = {
@@ -282,7 +283,7 @@ def test_dropout_is_what_the_recipe_says_or_the_family_s_own(dropout, expected):
     data = load_data((images, np.arange(20) % 2), validation=0.2, test=0.0)
     recipe = Recipe(name="x", model=ModelConfig(name="vgg11", dropout=dropout))
     with keras.StatelessScope(initialize_variables=False):
-        model = _Network(recipe, data).build("float32")
+        model = Network(recipe, data).build("float32")
     rates = {layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)}
     assert rates - {0.0} == expected
 

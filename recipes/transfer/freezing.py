@@ -62,7 +62,8 @@ def freeze(
     The head is what comes after the last feature map (after the last output of three axes or
     more): pooling, dropout, dense layers. Each layer is set for itself, those inside nested
     models and composite layers included. A frozen batch normalisation normalises by its moving
-    statistics in training, too, and leaves them as they are.
+    statistics in training, too, and leaves them as they are. (Keras files keep what is frozen of
+    each layer of a model, but not of layers inside a composite layer of your own.)
 
     If that changes what trains, a compiled model is no longer compiled: Keras would go on with the
     variables that it was compiled for. `fit` then refuses until `compile` is called with a new

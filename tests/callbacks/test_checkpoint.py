@@ -81,3 +81,22 @@ def test_the_file_is_plain_arrays_and_json(tmp_path):
     with np.load(tmp_path / "epoch-0001.npz", allow_pickle=False) as archive:
         assert json.loads(str(archive["values"])) == {"epoch": 1, "callbacks": {}}
     assert not list(tmp_path.glob(".*"))
+
+
+def test_the_model_can_be_prepared_for_the_checkpoint_that_is_found(tmp_path):
+    model, seen = _model(), []
+    _fit(model, [Checkpoint(tmp_path)], epochs=2)
+    other = _model()
+    other.optimizer = keras.optimizers.SGD()
+
+    def prepare(model, epochs_done):
+        seen.append(epochs_done)
+        model.optimizer = keras.optimizers.AdamW(0.01)
+        model.optimizer.build(model.trainable_variables)
+
+    with pytest.raises(ValueError, match="holds another optimizer"):
+        Checkpoint(tmp_path).restore_newest(other)
+    (tmp_path / "epoch-0002.npz").write_bytes(b"spoilt")
+    assert Checkpoint(tmp_path).restore_newest(other, prepare) == 1
+    assert seen == [1], "not for the one that cannot be read"
+    assert int(other.optimizer.iterations.numpy()) == len(X) // 8

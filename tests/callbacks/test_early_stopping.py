@@ -94,3 +94,12 @@ def test_direction(name, mode):
 def test_wrong_arguments(arguments):
     with pytest.raises(ValueError, match=next(iter(arguments))):
         EarlyStopping(**arguments)
+
+
+def test_patience_counts_from_the_epochs_that_always_run(line_model, script):
+    stopping = EarlyStopping("val_loss", patience=2, min_epochs=4)
+    weight = _fit(line_model, [script("val_loss", [1, 2, 2, 2, 2, 2, 2]), stopping], 7)
+    assert (stopping.best_epoch, stopping.stopped_epoch) == (1, 6)
+    assert weight == pytest.approx(0.5), "the best epoch is one before them"
+    with pytest.raises(ValueError, match="min_epochs must be 0 or more, received: -1"):
+        EarlyStopping(min_epochs=-1)
