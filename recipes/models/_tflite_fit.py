@@ -21,6 +21,7 @@ FLOAT = {
     "LayerNormalization": "NEG",
     "GroupNormalization": "NEG and SQUARE",
     "UnitNormalization": "SQUARE",
+    "GeneralizedMeanPooling": "POW",
 }
 _NEW_NAMES = {"swish": "silu", "hard_swish": "hard_silu"}
 _ACTIVATION_LAYERS = {
@@ -29,7 +30,11 @@ _ACTIVATION_LAYERS = {
     keras.layers.PReLU: "prelu",
     keras.layers.Softmax: "softmax",
 }
-_TRIED = "ChannelNormalization Scale StochasticDepth FusedBatchNormalization CalibratedSoftmax"
+# Layers of this package that are converted whole.
+_TRIED = (
+    "ChannelNormalization Scale StochasticDepth FusedBatchNormalization CalibratedSoftmax "
+    "BlurPooling ChannelPooling LayerScale PixelAttention GeneralizedMeanPooling"
+)
 
 
 def tflite_fit(model):
@@ -51,6 +56,9 @@ def tflite_fit(model):
                 _add(chains, name)
         if getattr(call.operation, "interpolation", "nearest") not in ("nearest", "bilinear"):
             _add(refused, f"{kind} ({call.operation.interpolation})")
+        if kind == "MonteCarloDropout":
+            _add(refused, f"{kind} (random numbers)")
+            continue
         if not _is_known(call.operation, activation):
             _add(unknown, kind if activation is None else f"{kind} ({activation})")
     remarks = []

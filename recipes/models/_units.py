@@ -206,14 +206,14 @@ def unit_texts(table, unit):
         word in label for word in ("conv", "dense", "transposed", "separable", "concat")
     )
     primary = f"{head}, {layer.output_shape[-1]}" if has_channels else head
-    around = [
-        _short(table.layers[place].label)
-        for place in unit.layers
-        if place != unit.major and table.layers[place].label not in _HIDDEN
-    ]
-    if activation:
-        around.insert(0, activation)
-    return primary + slash + stride, " · ".join(around)
+    before, after = [], [activation] if activation else []
+    for place in unit.layers:
+        text = table.layers[place].label
+        if place != unit.major and text not in _HIDDEN:
+            (before if place < unit.major else after).append(_short(text))
+    # The triangle is the layer that the box is named after.
+    around = [" · ".join(before) + " ▸"] if before else []
+    return primary + slash + stride, " ".join([*around, " · ".join(after)]).strip()
 
 
 def _short(label):

@@ -76,7 +76,7 @@ def other_operations(call):
     """
     layer = call.operation
     outputs = sum(elements(value.shape) for value in call.outputs)
-    if type(layer).__name__ in _FREE.split():
+    if type(layer).__name__ in _FREE.split() or isinstance(layer, (BlurPooling, PixelAttention)):
         return 0
     if isinstance(layer, _NORMALIZATIONS):
         return 2 * outputs
