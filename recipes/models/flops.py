@@ -81,7 +81,7 @@ def other_operations(call):
     if isinstance(layer, _NORMALIZATIONS):
         return 2 * outputs
     if hasattr(layer, "kernel") or isinstance(layer, (*_SEPARABLE, *_DEPTHWISE)):
-        return outputs * (bool(getattr(layer, "use_bias", False)) + _has_activation(layer))
+        return outputs * ((getattr(layer, "bias", None) is not None) + _has_activation(layer))
     if hasattr(layer, "pool_size"):
         return outputs * math.prod(per_axis(layer.pool_size, len(call.inputs[0].shape) - 2))
     inputs = [elements(value.shape) for value in call.inputs]

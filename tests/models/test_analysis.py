@@ -252,7 +252,7 @@ BY_HAND = {
     "depthwise": (keras.layers.DepthwiseConv2D(3, depth_multiplier=2), 36 * 9 * 12, 36 * 12),
     "separable": (keras.layers.SeparableConv2D(4, 3), 36 * (9 * 6 + 24), 36 * 4),
     "dense": (keras.layers.Dense(5), 64 * 6 * 5, 64 * 5),
-    "einsum": (keras.layers.EinsumDense("bhwc,cd->bhwd", (8, 8, 5)), 64 * 6 * 5, 64 * 5),
+    "einsum": (keras.layers.EinsumDense("bhwc,cd->bhwd", (8, 8, 5)), 64 * 6 * 5, 0),
     "max pool": (keras.layers.MaxPooling2D(2), 0, 16 * 6 * 4),
     "global": (keras.layers.GlobalAveragePooling2D(), 0, 64 * 6),
     "norm": (keras.layers.BatchNormalization(), 0, 2 * 64 * 6),
