@@ -101,14 +101,14 @@ class Side:
         model = make()
         generator = np.random.default_rng(0)
         shape = (options.batch_size, options.size, options.size, 3)
-        self.images = tf.constant(generator.integers(0, 256, shape).astype("float32"))
-        self.labels = tf.constant(np.arange(options.batch_size) % 10)
+        images = generator.integers(0, 256, shape).astype("float32")
+        labels = np.arange(options.batch_size) % 10
         model.compile(keras.optimizers.SGD(0.01, momentum=0.9), "sparse_categorical_crossentropy")
         self.model = model
-        data = tf.data.Dataset.from_tensors((self.images, self.labels)).cache().repeat()
+        data = tf.data.Dataset.from_tensors((images, labels)).cache().repeat()
         self.data = iter(data)
-        self.train_step = model.make_train_function()
-        self.inference = tf.function(lambda images: model(images, training=False))
+        model.make_train_function()
+        model.make_predict_function()
 
     def build(self):
         """Build the network once more, and drop it."""
@@ -116,12 +116,12 @@ class Side:
 
     def train(self):
         """Run one training step."""
-        logs = self.train_step(self.data)
+        logs = self.model.train_function(self.data)
         np.asarray(keras.tree.flatten(logs)[0])  # Waits for the step.
 
     def infer(self):
         """Run one inference."""
-        np.asarray(self.inference(self.images))
+        np.asarray(self.model.predict_function(self.data))
 
 
 def measure(sides, action, rounds, steps):

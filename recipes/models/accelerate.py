@@ -13,6 +13,7 @@ from recipes.models._replay import (
     sublayers,
     trace,
 )
+from recipes.models.analysis import geometries
 
 _PRECISIONS = ("keep", "auto", "float32", "mixed_bfloat16", "mixed_float16")
 _PREPROCESSING = (keras.layers.Rescaling, keras.layers.Normalization, keras.layers.Resizing)
@@ -241,6 +242,12 @@ def _full_precision_layers(model):
     with another place is computed as that place needs it.
     """
     graph = trace(model)
+    known = geometries(graph)
+
+    def is_map(value):
+        # A pooled vector may keep axes of length 1; a map of one pixel is one all the same.
+        return known[value.number].is_local or any(size != 1 for size in value.shape[1:-1])
+
     weighted, followed = set(), set()  # Values behind weights; values before a feature map.
     kept, other = set(), set()
     for call in graph.calls:
@@ -250,7 +257,7 @@ def _full_precision_layers(model):
         else:
             kept.add(id(call.operation))
     for call in reversed(graph.calls):
-        if any(_is_map(value) or value.number in followed for value in call.outputs):
+        if any(is_map(value) or value.number in followed for value in call.outputs):
             followed.update(value.number for value in call.inputs)
         elif id(call.operation) in other:
             kept.add(id(call.operation))
@@ -260,7 +267,3 @@ def _full_precision_layers(model):
 
 def _has_weights(call: Call):
     return bool(call.weights) and not isinstance(call.operation, _PREPROCESSING)
-
-
-def _is_map(value):
-    return len(value.shape) > 2

@@ -143,7 +143,7 @@ def analyze(model, input_shape=None) -> Analysis:
             raise ConfigError(
                 f"{model.name} leaves the size of its images open: give an input_shape"
             )
-    geometry = _geometries(graph)
+    geometry = geometries(graph)
     layers = _reports(graph, geometry)
     position = _producers(graph)
     features = _features(graph, layers, position)
@@ -185,8 +185,8 @@ def plain(number):
     return int(number) if number.denominator == 1 else float(number)
 
 
-def _geometries(graph):
-    """Return the geometry of each value, by its number."""
+def geometries(graph):
+    """Return the `Geometry` of each value of a graph, by its number."""
     known = {value.number: _geometry.image_geometry(value.shape) for value in graph.inputs}
     for call in graph.calls:
         results = _geometry.propagate(call, [known[value.number] for value in call.inputs])
