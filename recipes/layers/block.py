@@ -59,6 +59,23 @@ class Block(keras.layers.Layer):
         keywords = {"dtype": self.dtype_policy, **keywords}
         return layer_class(*arguments, name=f"{self.name}_{suffix}", **keywords)
 
+    def subblock(self, input_shape, block_class, suffix, *arguments, **keywords):
+        """Return a new block inside of this one, as `sublayer` does, with its layers made.
+
+        Layers draw the seeds of their initial weights when they are made. Made here, those of the
+        inner block come before those that `make` names next, whatever is applied first.
+
+        Args:
+            input_shape: Shape of the inputs of the inner block.
+            block_class: Class of the block.
+            suffix: What its name has after the name of this block and an underscore.
+            *arguments: Arguments of the class.
+            **keywords: Keyword arguments of the class.
+        """
+        block = self.sublayer(block_class, suffix, *arguments, **keywords)
+        block._make_once(input_shape)
+        return block
+
     @property
     def exact_dtype(self):
         """The policy for sums over a feature map: float32 where the block computes in half."""

@@ -168,8 +168,8 @@ class ConvolutionalBlockAttention(Block):
 
     def make(self, input_shape):
         """Make the two attentions."""
-        self.channel = self.sublayer(ChannelAttention, "channel", self.ratio)
-        self.spatial = self.sublayer(SpatialAttention, "spatial", self.kernel_size)
+        self.channel = self.subblock(input_shape, ChannelAttention, "channel", self.ratio)
+        self.spatial = self.subblock(input_shape, SpatialAttention, "spatial", self.kernel_size)
 
     def connect(self, inputs, apply):
         """Return the inputs times the factors of both."""

@@ -9,6 +9,7 @@ _SCALED = {
     "he": (2.0, "fan_in", "untruncated_normal"),
     "he_fan_in": (2.0, "fan_in", "untruncated_normal"),
     "he_fan_out": (2.0, "fan_out", "untruncated_normal"),
+    "he_normal": (2.0, "fan_in", "truncated_normal"),
     "xavier": (1.0, "fan_avg", "uniform"),
     "lecun": (1.0, "fan_in", "untruncated_normal"),
 }
@@ -22,7 +23,8 @@ def initializer(kind, *, depthwise=False, seed=None):
     Args:
         kind: One of `INITIALIZATIONS`: "he" or "he_fan_in", normal of variance 2 / fan-in, which
             keeps the size of activations through ReLUs; "he_fan_out", of variance 2 / fan-out,
-            which keeps the size of gradients; "xavier", uniform of variance 2 / (fan-in +
+            which keeps the size of gradients; "he_normal", Keras' own, as "he" but cut at 2
+            deviations, the variance made up for; "xavier", uniform of variance 2 / (fan-in +
             fan-out); "lecun", normal of variance 1 / fan-in; "truncated_normal", of standard
             deviation 0.02, cut at 2 deviations; "orthogonal"; "zeros", for what ends a residual
             branch.
@@ -42,8 +44,7 @@ def initializer(kind, *, depthwise=False, seed=None):
     Source:
         He et al., "Delving Deep into Rectifiers", 2015, equations 10 and 14; Glorot and Bengio,
         "Understanding the difficulty of training deep feedforward neural networks", 2010,
-        equation 16; Saxe et al., 2014 (orthogonal). Unlike Keras' "he_normal", the normal
-        distributions are not truncated.
+        equation 16; Saxe et al., 2014 (orthogonal).
     """
     checks.choice("initialization", kind, INITIALIZATIONS)
     if kind in _SCALED:

@@ -29,27 +29,37 @@ class _Residual(ConvolutionalBlock):
         shortcut,
         attention,
         attention_ratio,
+        dropout,
         stochastic_depth,
         zero_init_residual,
+        activated_inputs,
         **kwargs,
     ):
         super().__init__(**kwargs)
         checks.positive_integer("filters", filters)
         checks.positive_integer("strides", strides)
         checks.choice("version", version, ("v1", "v1.5", "v2"))
-        checks.choice("shortcut", shortcut, ("A", "B", "D"))
+        checks.choice("shortcut", shortcut, ("A", "B", "D", None))
         checks.choice("attention", attention, (None, *ATTENTIONS))
         checks.positive_integer("attention_ratio", attention_ratio)
+        checks.rate("dropout", dropout)
         checks.rate("stochastic_depth", stochastic_depth)
         checks.boolean("zero_init_residual", zero_init_residual)
+        checks.boolean("activated_inputs", activated_inputs)
+        if activated_inputs and version != "v2":
+            raise ConfigError(
+                f"activated_inputs is for version 'v2', received it with version {version!r}"
+            )
         self.filters = filters
         self.strides = strides
         self.version = version
         self.shortcut = shortcut
         self.attention = attention
         self.attention_ratio = attention_ratio
+        self.dropout = dropout
         self.stochastic_depth = stochastic_depth
         self.zero_init_residual = zero_init_residual
+        self.activated_inputs = activated_inputs
 
     def _convolutions(self):
         """Return output channels, size and strides of the convolutions of the branch."""
@@ -61,15 +71,19 @@ class _Residual(ConvolutionalBlock):
         convolutions = self._convolutions()
         outputs = convolutions[-1][0]
         if self.version == "v2":
-            self.before = [*self.normalization(1, channels), *self.activate(1)]
+            self.before = [] if self.activated_inputs else self._activated(1, channels)
             branch, self.after = self._branch_of_v2(convolutions), []
         else:
             self.before = []
             branch, self.after = self._branch_of_v1(convolutions), self.activate()
-        self.branch = [*branch, *self._end_of_branch()]
-        self.reshapes = self.strides > 1 or channels != outputs
-        self.side = self._side(channels, outputs) if self.reshapes else []
-        self.add = self.sublayer(keras.layers.Add, "add")
+        self.branch = [*branch, *self._end_of_branch(outputs)]
+        if self.shortcut is not None:
+            self.reshapes = self.strides > 1 or channels != outputs
+            self.side = self._side(channels, outputs) if self.reshapes else []
+            self.add = self.sublayer(keras.layers.Add, "add")
+
+    def _activated(self, place, channels):
+        return [*self.normalization(place, channels), *self.activate(place)]
 
     def _branch_of_v1(self, convolutions):
         """Convolution, normalisation, activation; the last activation is after the addition."""
@@ -77,6 +91,7 @@ class _Residual(ConvolutionalBlock):
         for place, (filters, size, strides) in enumerate(convolutions, start=1):
             is_last = place == len(convolutions)
             zero = is_last and self.zero_init_residual
+            layers += self._dropout() if is_last else []
             layers += self.convolution(
                 place, filters, size, strides, zero=zero and self.norm == "none"
             )
@@ -88,19 +103,26 @@ class _Residual(ConvolutionalBlock):
         """Normalisation, activation, convolution; the first two are in `before`."""
         layers = []
         for place, (filters, size, strides) in enumerate(convolutions, start=1):
-            zero = place == len(convolutions) and self.zero_init_residual
+            is_last = place == len(convolutions)
+            zero = is_last and self.zero_init_residual
+            layers += self._dropout() if is_last else []
             layers += self.convolution(place, filters, size, strides, zero=zero)
-            if place < len(convolutions):
-                layers += self.normalization(place + 1, filters) + self.activate(place + 1)
+            layers += [] if is_last else self._activated(place + 1, filters)
         return layers
 
-    def _end_of_branch(self):
+    def _dropout(self):
+        if not self.dropout:
+            return []
+        return [self.sublayer(keras.layers.Dropout, "dropout", self.dropout)]
+
+    def _end_of_branch(self, channels):
         layers = []
         if self.attention is not None:
             layer_class, suffix = ATTENTIONS[self.attention]
             has_ratio = self.attention != "eca"
             arguments = {"ratio": self.attention_ratio} if has_ratio else {}
-            layers.append(self.sublayer(layer_class, suffix, **arguments))
+            shape = (None, None, None, channels)
+            layers.append(self.subblock(shape, layer_class, suffix, **arguments))
         if self.stochastic_depth:
             layers.append(self.sublayer(StochasticDepth, "drop", self.stochastic_depth))
         return layers
@@ -153,12 +175,13 @@ class _Residual(ConvolutionalBlock):
         return layers
 
     def connect(self, inputs, apply):
-        """Return the sum of branch and shortcut."""
-        x = chain(self.before, inputs, apply)
-        # In v2 a projection takes what the branch takes, the identity what came in.
-        start = x if self.reshapes else inputs
-        side = chain(self.side, start, apply)
-        x = apply(self.add, [chain(self.branch, x, apply), side])
+        """Return the sum of branch and shortcut, or the branch alone."""
+        start = chain(self.before, inputs, apply)
+        x = chain(self.branch, start, apply)
+        if self.shortcut is not None:
+            # In v2 a projection takes what the branch takes, the identity what came in.
+            side = chain(self.side, start if self.reshapes else inputs, apply)
+            x = apply(self.add, [x, side])
         return chain(self.after, x, apply)
 
     def get_config(self):
@@ -171,8 +194,10 @@ class _Residual(ConvolutionalBlock):
             "shortcut": self.shortcut,
             "attention": self.attention,
             "attention_ratio": self.attention_ratio,
+            "dropout": self.dropout,
             "stochastic_depth": self.stochastic_depth,
             "zero_init_residual": self.zero_init_residual,
+            "activated_inputs": self.activated_inputs,
         }
 
 
@@ -191,12 +216,17 @@ class BasicResidual(_Residual):
         version: "v1" (or "v1.5", which differs in bottlenecks alone) or "v2".
         shortcut: What stands in for the identity where the shape changes: "A", every `strides`-th
             pixel and channels of zeros, no parameters; "B", a 1x1 convolution; "D", an average
-            pooling and a 1x1 convolution without strides, so that no pixel is left out.
+            pooling and a 1x1 convolution without strides, so that no pixel is left out. `None`
+            for no shortcut at all: a block of the plain networks that residual ones are compared
+            with.
         attention: What ends the branch: `None`, "squeeze_excite", "eca" or "cbam".
         attention_ratio: `ratio` of the attention; "eca" has none.
+        dropout: Rate of dropout before the last convolution.
         stochastic_depth: Probability of dropping the branch in training; see `StochasticDepth`.
         zero_init_residual: Whether the branch starts at 0: by the `gamma` of its last
             normalisation, or by its last convolution where no normalisation ends it.
+        activated_inputs: Whether the inputs are activated already, as behind a stem: then a v2
+            block begins with its first convolution. For v2 alone.
         norm: See `ConvNormActivation`.
         norm_groups: See `ConvNormActivation`.
         activation: See `ConvNormActivation`.
@@ -221,7 +251,8 @@ class BasicResidual(_Residual):
     Source:
         He et al., "Deep Residual Learning for Image Recognition", 2016, figure 5 left; He et al.,
         "Identity Mappings in Deep Residual Networks", 2016, figure 4 (e), for v2; He et al., "Bag
-        of Tricks", 2019, figure 2 (c), for shortcut D; Goyal et al., 2017, section 5.1, for
+        of Tricks", 2019, figure 2 (c), for shortcut D; Zagoruyko and Komodakis, "Wide Residual
+        Networks", 2016, section 2.4, for `dropout`; Goyal et al., 2017, section 5.1, for
         `zero_init_residual`.
     """
 
@@ -233,8 +264,10 @@ class BasicResidual(_Residual):
         shortcut="B",
         attention=None,
         attention_ratio=16,
+        dropout=0.0,
         stochastic_depth=0.0,
         zero_init_residual=False,
+        activated_inputs=False,
         norm="batch",
         norm_groups=32,
         activation="relu",
@@ -248,8 +281,10 @@ class BasicResidual(_Residual):
             shortcut,
             attention,
             attention_ratio,
+            dropout,
             stochastic_depth,
             zero_init_residual,
+            activated_inputs,
             norm=norm,
             norm_groups=norm_groups,
             activation=activation,
@@ -265,23 +300,23 @@ class BasicResidual(_Residual):
 class BottleneckResidual(_Residual):
     """`activation(shortcut(inputs) + branch(inputs))` with 1x1, 3x3 and 1x1 convolutions.
 
-    The first leads to `filters` channels, the last to `filters * expansion`. Normalisations and
-    activations are placed as in `BasicResidual`.
+    The last leads to `filters * expansion` channels. Normalisations and activations are placed as
+    in `BasicResidual`.
 
     Args:
-        filters: Number of channels of the first two convolutions.
+        filters: Number of channels of the first two convolutions, before `widening`.
         strides: Step in both directions, in the convolution that `version` says.
         expansion: Output channels for each of `filters`.
+        widening: By how much the first two convolutions are wider than `filters`.
         version: "v1", which strides in the first convolution; "v1.5", in the 3x3, which sees every
             pixel; "v2", pre-activation, which strides in the 3x3, too.
-        shortcut: What stands in for the identity where the shape changes: "A", every `strides`-th
-            pixel and channels of zeros, no parameters; "B", a 1x1 convolution; "D", an average
-            pooling and a 1x1 convolution without strides, so that no pixel is left out.
-        attention: What ends the branch: `None`, "squeeze_excite", "eca" or "cbam".
-        attention_ratio: `ratio` of the attention; "eca" has none.
-        stochastic_depth: Probability of dropping the branch in training; see `StochasticDepth`.
-        zero_init_residual: Whether the branch starts at 0: by the `gamma` of its last
-            normalisation, or by its last convolution where no normalisation ends it.
+        shortcut: See `BasicResidual`.
+        attention: See `BasicResidual`.
+        attention_ratio: See `BasicResidual`.
+        dropout: See `BasicResidual`.
+        stochastic_depth: See `BasicResidual`.
+        zero_init_residual: See `BasicResidual`.
+        activated_inputs: See `BasicResidual`.
         norm: See `ConvNormActivation`.
         norm_groups: See `ConvNormActivation`.
         activation: See `ConvNormActivation`.
@@ -305,7 +340,7 @@ class BottleneckResidual(_Residual):
 
     Source:
         He et al., "Deep Residual Learning for Image Recognition", 2016, figure 5 right; for v1.5
-        torchvision's `resnet.py`; for the rest see `BasicResidual`.
+        and `widening` torchvision's `resnet.py`; for the rest see `BasicResidual`.
     """
 
     def __init__(
@@ -313,12 +348,15 @@ class BottleneckResidual(_Residual):
         filters,
         strides=1,
         expansion=4,
+        widening=1,
         version="v1.5",
         shortcut="B",
         attention=None,
         attention_ratio=16,
+        dropout=0.0,
         stochastic_depth=0.0,
         zero_init_residual=False,
+        activated_inputs=False,
         norm="batch",
         norm_groups=32,
         activation="relu",
@@ -332,8 +370,10 @@ class BottleneckResidual(_Residual):
             shortcut,
             attention,
             attention_ratio,
+            dropout,
             stochastic_depth,
             zero_init_residual,
+            activated_inputs,
             norm=norm,
             norm_groups=norm_groups,
             activation=activation,
@@ -341,13 +381,19 @@ class BottleneckResidual(_Residual):
             **kwargs,
         )
         checks.positive_integer("expansion", expansion)
+        checks.positive_integer("widening", widening)
         self.expansion = expansion
+        self.widening = widening
 
     def _convolutions(self):
         first, middle = (self.strides, 1) if self.version == "v1" else (1, self.strides)
-        outputs = self.filters * self.expansion
-        return [(self.filters, 1, first), (self.filters, 3, middle), (outputs, 1, 1)]
+        inner, outputs = self.filters * self.widening, self.filters * self.expansion
+        return [(inner, 1, first), (inner, 3, middle), (outputs, 1, 1)]
 
     def get_config(self):
         """Return every argument."""
-        return {**super().get_config(), "expansion": self.expansion}
+        return {
+            **super().get_config(),
+            "expansion": self.expansion,
+            "widening": self.widening,
+        }

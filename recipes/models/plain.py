@@ -77,7 +77,9 @@ def build_plain(
         mean=mean,
         variance=variance,
     )
-    plan = blocks.Plan(block=block, version="v1", shortcut=None, initializer=family.initializer)
+    plan = blocks.Plan(
+        block=block, version="v1", shortcut=None, initialization=family.initialization
+    )
     stem = blocks.small_stem if family is CIFAR else blocks.large_stem
     x = blocks.stages(stem(x, plan, family.widths[0]), plan, counts, family.widths)
     if include_top:

@@ -15,13 +15,13 @@ class Family:
     Attributes:
         versions: Those that there are, the default first.
         shortcut: The default shortcut of version "v1" with basic blocks.
-        initializer: Of the kernels.
+        initialization: Of the kernels; see `recipes.layers.initializer`.
     """
 
     widths: tuple[int, ...]
     versions: tuple[str, ...]
     shortcut: str
-    initializer: object
+    initialization: str
     input_shape: tuple[int, int, int]
     classes: int
     minimum_size: int
@@ -31,7 +31,7 @@ CIFAR = Family(
     widths=(16, 32, 64),
     versions=("v1", "v2"),
     shortcut="A",
-    initializer="he_normal",
+    initialization="he_normal",
     input_shape=(32, 32, 3),
     classes=10,
     minimum_size=8,
@@ -40,7 +40,7 @@ IMAGENET = Family(
     widths=(64, 128, 256, 512),
     versions=("v1.5", "v1", "v2", "d"),
     shortcut="B",
-    initializer=common.he_fan_out,
+    initialization="he_fan_out",
     input_shape=(224, 224, 3),
     classes=1000,
     minimum_size=32,
@@ -179,7 +179,7 @@ def build_resnet(
         block=block,
         version=version,
         shortcut=shortcut,
-        initializer=family.initializer,
+        initialization=family.initialization,
         zero_init=zero_init_residual,
         drop_step=stochastic_depth / sum(counts),
         attention=attention,

@@ -100,11 +100,11 @@ def build_wide_resnet(
         block=block,
         version=version,
         shortcut="B",
-        initializer=common.he_fan_out,
+        initialization="he_fan_out",
         zero_init=zero_init_residual,
         drop_step=stochastic_depth / sum(counts),
         dropout=block_dropout,
-        inner_factor=width if family is IMAGENET else 1,
+        widening=width if family is IMAGENET else 1,
     )
     if family is IMAGENET:
         x = blocks.large_stem(x, plan, family.widths[0])

@@ -35,15 +35,35 @@ LAYERS = {
     "basic": (BasicResidual, {"filters": 4}),
     "basic v2": (BasicResidual, {"filters": 8, "strides": 2, "version": "v2", "shortcut": "A"}),
     "basic, cbam": (BasicResidual, {"filters": 4, "attention": "cbam", "attention_ratio": 2}),
-    "basic, drop": (BasicResidual, {"filters": 4, "stochastic_depth": 0.3, "norm": "none"}),
-    "bottleneck v1": (BottleneckResidual, {"filters": 2, "strides": 2, "version": "v1"}),
+    "basic, drop": (
+        BasicResidual,
+        {"filters": 4, "stochastic_depth": 0.3, "dropout": 0.2, "norm": "none"},
+    ),
+    "bottleneck v1": (
+        BottleneckResidual,
+        {"filters": 2, "strides": 2, "version": "v1", "shortcut": None},
+    ),
     "bottleneck v1.5": (
         BottleneckResidual,
-        {"filters": 4, "expansion": 2, "strides": 2, "shortcut": "D", "attention": "eca"},
+        {
+            "filters": 4,
+            "expansion": 2,
+            "widening": 2,
+            "strides": 2,
+            "shortcut": "D",
+            "attention": "eca",
+        },
     ),
     "bottleneck v2": (
         BottleneckResidual,
-        {"filters": 2, "expansion": 2, "version": "v2", "norm": "channel", "activation": "gelu"},
+        {
+            "filters": 2,
+            "expansion": 2,
+            "version": "v2",
+            "norm": "channel",
+            "activation": "gelu",
+            "activated_inputs": True,
+        },
     ),
     "separable": (DepthwiseSeparable, {"filters": 6, "strides": 2, "kernel_size": 5}),
     "inverted": (
@@ -189,10 +209,62 @@ def test_basic_v2(arithmetic, strides, filters):
     assert_outputs(layer, x + side)
 
 
+@pytest.mark.parametrize(("strides", "filters"), [(1, 4), (2, 6)])
+def test_v2_on_activated_inputs(arithmetic, strides, filters):
+    """As He et al. and Zagoruyko begin: the branch and a projection take the stem's outputs."""
+    layer = BasicResidual(filters, strides, version="v2", activated_inputs=True)
+    parts = arithmetic.parts(arithmetic.randomized(layer, IMAGES.shape))
+    assert "bn1" not in parts
+    x = arithmetic.convolution(IMAGES, parts["conv1"], strides)
+    x = arithmetic.convolution(relu(arithmetic.batch_norm(x, parts["bn2"])), parts["conv2"])
+    side = IMAGES
+    if strides == 2:
+        side = arithmetic.convolution(IMAGES, parts["shortcut_conv"], strides)
+    assert_outputs(layer, x + side)
+
+
+def test_without_shortcut(arithmetic):
+    layer = BasicResidual(4, shortcut=None)
+    parts = arithmetic.parts(arithmetic.randomized(layer, IMAGES.shape))
+    x = relu(arithmetic.batch_norm(arithmetic.convolution(IMAGES, parts["conv1"]), parts["bn1"]))
+    x = arithmetic.batch_norm(arithmetic.convolution(x, parts["conv2"]), parts["bn2"])
+    assert_outputs(layer, relu(x))
+
+
+@pytest.mark.parametrize(
+    ("layer_class", "version", "last"),
+    [(BasicResidual, "v1", 2), (BasicResidual, "v2", 2), (BottleneckResidual, "v1.5", 3)],
+)
+def test_dropout_is_before_the_last_convolution(layer_class, version, last):
+    inputs = keras.Input((8, 8, 4))
+    block = layer_class(4, version=version, dropout=0.3, name="block")
+    model = keras.Model(inputs, block.inline(inputs))
+    dropout = model.get_layer("block_dropout")
+    place = last if version == "v2" else last - 1
+    assert dropout.rate == 0.3
+    assert dropout.input is model.get_layer(f"block_relu{place}").output
+    assert model.get_layer(f"block_conv{last}").input is dropout.output
+
+
+def test_seeds_are_drawn_in_the_order_of_the_parts():
+    """So that a seed gives the same network, whether its blocks are inlined or not."""
+    keras.utils.set_random_seed(7)
+    expected = [keras.initializers.HeNormal().seed for _ in range(6)]
+    inputs = keras.Input((8, 8, 32))
+    keras.utils.set_random_seed(7)
+    block = BasicResidual(16, attention="cbam", name="block")
+    model = keras.Model(inputs, block.inline(inputs))
+    names = "conv1", "conv2", "cbam_channel_reduce", "cbam_channel_expand", "cbam_spatial_conv"
+    layers = [model.get_layer(f"block_{name}") for name in (*names, "shortcut_conv")]
+    assert [layer.kernel_initializer.seed for layer in layers] == expected
+
+
 @pytest.mark.parametrize(("version", "steps"), [("v1", (2, 1)), ("v1.5", (1, 2))])
 def test_bottleneck(arithmetic, version, steps):
-    layer = BottleneckResidual(3, 2, expansion=2, version=version)
+    layer = BottleneckResidual(3, 2, expansion=2, widening=3, version=version)
     parts = arithmetic.parts(arithmetic.randomized(layer, IMAGES.shape))
+    kernels = [parts[f"conv{number}"]["kernel"].shape for number in (1, 2, 3)]
+    assert kernels == [(1, 1, 4, 9), (3, 3, 9, 9), (1, 1, 9, 6)]
     x = relu(
         arithmetic.batch_norm(
             arithmetic.convolution(IMAGES, parts["conv1"], steps[0]), parts["bn1"]
@@ -352,7 +424,10 @@ def test_half_precision_agrees_with_single(arithmetic, policy):
         (BasicResidual, {"filters": 8, "shortcut": "C"}, "shortcut must be one of 'A', 'B', 'D'"),
         (BasicResidual, {"filters": 8, "attention": "se"}, "attention must be one of None"),
         (BasicResidual, {"filters": 8, "stochastic_depth": 1}, r"stochastic_depth must be in \[0,"),
+        (BasicResidual, {"filters": 8, "dropout": 1}, r"dropout must be in \[0, 1\), received: 1"),
+        (BasicResidual, {"filters": 8, "activated_inputs": True}, "for version 'v2', .* 'v1'"),
         (BottleneckResidual, {"filters": 8, "expansion": 0}, "expansion must be a positive"),
+        (BottleneckResidual, {"filters": 8, "widening": 0.5}, "widening must be a positive"),
         (BottleneckResidual, {"filters": 8, "zero_init_residual": 1}, "zero_init_residual must be"),
         (InvertedResidual, {"filters": 8, "squeeze_excite": "yes"}, "squeeze_excite must be True"),
         (DepthwiseSeparable, {"filters": 8, "kernel_size": -3}, "kernel_size must be a positive"),

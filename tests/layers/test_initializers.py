@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 
@@ -11,6 +12,7 @@ VARIANCES = {
     "he": 2 / FAN_IN,
     "he_fan_in": 2 / FAN_IN,
     "he_fan_out": 2 / FAN_OUT,
+    "he_normal": 2 / FAN_IN,
     "xavier": 2 / (FAN_IN + FAN_OUT),
     "lecun": 1 / FAN_IN,
     # A normal distribution cut at two deviations keeps 0.7737 of its variance.
@@ -45,6 +47,14 @@ def test_seed():
     first, second = (np.asarray(initializer("he", seed=5)(SHAPE)) for _ in range(2))
     np.testing.assert_array_equal(first, second)
     assert (np.asarray(initializer("he", seed=6)(SHAPE)) != first).any()
+
+
+def test_he_normal_is_that_of_keras():
+    expected = np.asarray(keras.initializers.HeNormal(seed=3)(SHAPE))
+    np.testing.assert_array_equal(initializer("he_normal", seed=3)(SHAPE), expected)
+    # Cut at two deviations, which are of 0.8796 of the deviation that is left.
+    assert np.abs(expected).max() < 2 / 0.879 * np.sqrt(2 / FAN_IN)
+    assert np.abs(initializer("he", seed=3)(SHAPE)).max() > 3 * np.sqrt(2 / FAN_IN)
 
 
 def test_unknown_name():

@@ -334,6 +334,17 @@ def test_initial_weights():
     assert (one != other).any()
 
 
+def test_seeds_are_drawn_in_the_order_of_the_layers():
+    """So that a seed goes on to give the weights that it gave."""
+    keras.utils.set_random_seed(7)
+    expected = [keras.initializers.HeNormal().seed for _ in range(20)]
+    keras.utils.set_random_seed(7)
+    with keras.StatelessScope(initialize_variables=False):
+        model = build_resnet(20)
+    kernels = [layer for layer in model.layers if hasattr(layer, "kernel_initializer")]
+    assert [layer.kernel_initializer.seed for layer in kernels] == expected
+
+
 @pytest.mark.parametrize(
     ("pooling", "shape"), [(None, (None, 4, 4, 64)), ("avg", (None, 64)), ("max", (None, 64))]
 )
