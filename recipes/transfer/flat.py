@@ -1,6 +1,7 @@
 """A copy of a model without nested models: every layer in one graph, weights kept."""
 
 import inspect
+import itertools
 
 import keras
 
@@ -102,6 +103,9 @@ class _Replay:
         self.found = None
         self.copies = {}
         self.weighted = []
+        # The layers of the model itself keep their names, those of nested ones give way.
+        layers = model.layers if isinstance(model, keras.Sequential) else model.operations
+        self._outer = {layer.name for layer in layers if not isinstance(layer, keras.Model)}
         self._names = set()
 
     def run(self, model, inputs, prefix):
@@ -157,15 +161,21 @@ class _Replay:
     def _copy(self, operation, prefix):
         key = (id(operation), operation.name)
         if key not in self.copies:
-            config = operation.get_config()
-            if operation.name in self._names:
-                config["name"] = f"{prefix}{operation.name}"
-            self._names.add(config.get("name", operation.name))
+            config = {**operation.get_config(), "name": self._free_name(operation.name, prefix)}
             copy = type(operation).from_config(config)
             self.copies[key] = copy
             if getattr(operation, "weights", None):
                 self.weighted.append((operation, copy))
         return self.copies[key]
+
+    def _free_name(self, name, prefix):
+        taken = self._names | self._outer if prefix else self._names
+        candidates = itertools.chain(
+            [name], (f"{prefix}{name}{n or ''}" for n in itertools.count())
+        )
+        found = next(candidate for candidate in candidates if candidate not in taken)
+        self._names.add(found)
+        return found
 
 
 def _single(tensors):

@@ -27,12 +27,18 @@ class _Layerwise:
 
     def factor(self, path: str) -> float:
         """Return the factor of the variable at `path`: that of the layer that it is in, or 1."""
-        parts = path.split("/")
-        for length in range(len(parts) - 1, 0, -1):
-            found = self.factors.get("/".join(parts[:length]))
-            if found is not None:
-                return found
-        return 1.0
+        name = self._named(path)
+        return 1.0 if name is None else self.factors[name]
+
+    def _named(self, path):
+        """Return the longest, then innermost name in `factors` that `path` leads through."""
+        parts = path.split("/")[:-1]
+        for length in range(len(parts), 0, -1):
+            for start in range(len(parts) - length, -1, -1):
+                name = "/".join(parts[start : start + length])
+                if name in self.factors:
+                    return name
+        return None
 
     def build(self, variables):
         """Make the optimizer's variables for these; check that the factors name some of them."""
@@ -41,17 +47,14 @@ class _Layerwise:
             self.exclude_from_weight_decay([v for v in variables if len(v.shape) <= 1])
         super().build(variables)
         factors = [self.factor(variable.path) for variable in variables]
-        if self.factors and variables and not any(self._is_named(v.path) for v in variables):
+        named = [variable for variable in variables if self._named(variable.path) is not None]
+        if self.factors and variables and not named:
             raise ValueError(
                 f"none of the layers in factors ({', '.join(list(self.factors)[:3])}, ...) holds a "
                 f"variable to train (such as {variables[0].path})"
             )
         self._factor_of = {id(v): f for v, f in zip(variables, factors, strict=True)}
         self._own_variables = variables
-
-    def _is_named(self, path):
-        parts = path.split("/")
-        return any("/".join(parts[:length]) in self.factors for length in range(1, len(parts)))
 
     def apply(self, grads, trainable_variables=None):
         """Update the variables, each by its factor's share of the update."""
@@ -148,11 +151,16 @@ def rate_factors(model: keras.Model, decay: float) -> dict[str, float]:
         raise ConfigError(f"decay must be above 0 and at most 1, received: {decay!r}")
     groups = layer_groups(model)
     depths = range(len(groups) - 1, -1, -1)
-    return {
-        layer.name: float(decay**depth)
-        for depth, layers in zip(depths, groups.values(), strict=True)
-        for layer in layers
-    }
+    factors = {}
+    for depth, layers in zip(depths, groups.values(), strict=True):
+        for layer in layers:
+            factor = float(decay**depth)
+            if factors.setdefault(layer.name, factor) != factor:
+                raise ConfigError(
+                    f"{model.name} has layers called {layer.name!r} at several depths; "
+                    "recipes.transfer.flatten_model gives each a name of its own"
+                )
+    return factors
 
 
 def _checked(factors):
