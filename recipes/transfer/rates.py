@@ -54,7 +54,8 @@ class _Layerwise:
                 f"variable to train (such as {variables[0].path})"
             )
         self._factor_of = {id(v): f for v, f in zip(variables, factors, strict=True)}
-        self._own_variables = variables
+        # In a function, since a list of variables would count among the optimizer's own.
+        self._built_for = lambda: variables
 
     def apply(self, grads, trainable_variables=None):
         """Update the variables, each by its factor's share of the update."""
@@ -62,7 +63,7 @@ class _Layerwise:
             trainable_variables = list(trainable_variables)
             if not self.built:
                 self.build(trainable_variables)
-        variables = trainable_variables or self._own_variables
+        variables = trainable_variables or self._built_for()
         scaled = [(v, self._factor_of.get(id(v), 1.0)) for v in variables]
         before = [
             (variable, factor, ops.copy(variable.value))

@@ -124,6 +124,14 @@ def test_it_is_saved_with_the_model_and_goes_on(kind, tmp_path):
         np.testing.assert_allclose(ours, theirs, rtol=1e-6)
 
 
+def test_its_variables_are_those_of_the_stock_optimizer():
+    variables = _two_layers().trainable_variables
+    ours, stock = LayerwiseAdamW(0.1, factors={"low": 0.5}), keras.optimizers.AdamW(0.1)
+    for optimizer in (ours, stock):
+        optimizer.build(variables)
+    assert [v.shape for v in ours.variables] == [v.shape for v in stock.variables]
+
+
 def test_decay_may_spare_vectors():
     model = _two_layers()
     before = model.get_weights()

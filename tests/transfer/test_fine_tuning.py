@@ -1,0 +1,177 @@
+"""Two phases as one run, in a plain `fit`."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from callbacks import EarlyStopping, WeightAverage
+from recipes import load_data
+from recipes.errors import ConfigError
+from recipes.transfer import LayerwiseSGD, advise, fine_tune
+
+
+class _Watch(keras.callbacks.Callback):
+    """Note what the optimizer holds and what moved, epoch by epoch."""
+
+    def __init__(self):
+        super().__init__()
+        self.begun, self.rows = 0, []
+
+    def on_train_begin(self, logs=None):
+        self.begun += 1
+        self.before = {w.path: w.numpy() for w in self.model.weights}
+
+    def on_epoch_end(self, epoch, logs=None):
+        now = {w.path: w.numpy() for w in self.model.weights}
+        optimizer = self.model.optimizer
+        self.rows.append(
+            {
+                "epoch": epoch,
+                "moved": {p for p in now if not np.array_equal(now[p], self.before[p])},
+                "steps": int(optimizer.iterations.numpy()),
+                "slots": len(optimizer.variables) - 1,  # the step; the rate is a schedule
+                "trainable": len(self.model.trainable_variables),
+                "rate": float(optimizer.learning_rate),
+            }
+        )
+        self.before = now
+
+
+def test_two_phases_are_one_run(small, images, labels):
+    model, watch, average = small(), _Watch(), WeightAverage(0.5)
+    stopping = EarlyStopping("val_loss", average=average)
+    history = fine_tune(
+        model,
+        (images, labels),
+        validation_data=(images, labels),
+        head_epochs=2,
+        tune_epochs=3,
+        stages=1,
+        batch_size=8,
+        callbacks=[average, stopping, watch],
+        say=None,
+        verbose=0,
+    )
+    assert history.epoch == [0, 1, 2, 3, 4]
+    assert {len(values) for values in history.history.values()} == {5}
+    assert watch.begun == 1, "callbacks see one run"
+    assert average.steps == 15
+    assert stopping.best == pytest.approx(min(history.history["val_loss"]))
+    head = {"logits/kernel", "logits/bias"}
+    kernels = {f"stage2{name}/kernel" for name in ("_conv", "_block1_conv1", "_block1_conv2")}
+    assert [row["moved"] for row in watch.rows] == [head] * 2 + [head | kernels] * 3
+    assert [row["steps"] for row in watch.rows] == [3, 6, 3, 6, 9], "a fresh optimizer"
+    assert all(row["slots"] == 2 * row["trainable"] for row in watch.rows)
+    # Each phase ends at the end of its own cosine, near 0.
+    rates = [row["rate"] for row in watch.rows]
+    assert rates[0] > rates[1] < 1e-6
+    assert rates[2] > rates[3] > rates[4] < 1e-7
+
+
+def test_rates_by_depth_reach_the_second_phase(small, images, labels, tmp_path):
+    model = small()
+    fine_tune(
+        model, (images, labels), head_epochs=1, tune_epochs=1, rate_decay=0.5, optimizer="sgd",
+        say=None, verbose=0,
+    )  # fmt: skip
+    assert isinstance(model.optimizer, LayerwiseSGD)
+    assert len(model.optimizer.variables) == 1 + len(model.trainable_variables)
+    assert model.optimizer.factor("stage1_conv/kernel") == 0.25
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.optimizer.factor("stage1_conv/kernel") == 0.25
+    assert "accuracy" in loaded.evaluate(images, labels, verbose=0, return_dict=True)
+
+
+def test_probe_then_tune(small, images, labels):
+    model, lines, watch = small(), [], _Watch()
+    fine_tune(
+        model, (images, labels), validation_data=(images, labels), probe=True, head_epochs=0,
+        tune_epochs=1, learning_rate=1e-6, callbacks=[watch], say=lines.append, verbose=0,
+    )  # fmt: skip
+    assert any(line.startswith("linear probe: ") for line in lines)
+    assert watch.rows[0]["trainable"] == 2 + 7, "the head and seven kernels from the first epoch on"
+
+
+def test_advice_decides_what_is_not_given_and_is_said(small, images, labels):
+    lines = []
+    history = fine_tune(
+        small(), (images, labels), head_epochs=2, say=lines.append, verbose=0, batch_size=8
+    )
+    assert lines[0].startswith("advice: 24 training images, 8 a class: fewer than 1,000")
+    assert len(history.epoch) == 2, "no fine-tuning of so few"
+    text = "\n".join(lines)
+    assert "head, 2 epochs: 51 of" in text
+    assert "compile the model again" not in text, "it is done already"
+
+
+@pytest.mark.parametrize("kind", ["ImageData", "dataset"])
+def test_other_kinds_of_data(kind, small, images, labels):
+    if kind == "ImageData":
+        pixels = images.astype("uint8")
+        data = load_data({"train": (pixels, labels), "validation": (pixels[:6], labels[:6])})
+        more = {"probe": True}
+    else:
+        data = tf.data.Dataset.from_tensor_slices((images, labels)).batch(8)
+        more = {"validation_data": data, "probe": True}
+    history = fine_tune(small(), data, head_epochs=1, tune_epochs=1, say=None, verbose=0, **more)
+    assert {"loss", "accuracy", "val_loss"} <= set(history.history)
+
+
+def test_a_stop_in_the_head_s_phase_is_said(small, images, labels):
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = True
+
+    lines = []
+    fine_tune(
+        small(), (images, labels), head_epochs=2, tune_epochs=2, callbacks=[Stop()],
+        say=lines.append, verbose=0,
+    )  # fmt: skip
+    assert "ended training after epoch 1, in the head's phase" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"head_epochs": 0, "tune_epochs": 0}, "both 0: nothing to train"),
+        ({"head_epochs": -1}, "head_epochs must be a whole number of 0 or more"),
+        ({"optimizer": "adam"}, "optimizer must be one of adamw, sgd"),
+        ({"learning_rate": 0.0}, "learning rates must be positive"),
+        ({"batch_norm": "off"}, "batch_norm must be one of"),
+        ({"probe": True}, "needs validation images"),
+        ({"from_layer": "stge2", "tune_epochs": 1}, "did you mean 'stage2'"),
+    ],
+)
+def test_wrong_arguments_are_one_line(arguments, message, small, images, labels):
+    with pytest.raises(ConfigError, match=message) as caught:
+        fine_tune(small(), (images, labels), say=None, verbose=0, **arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_classes_that_do_not_match_are_one_line(small, images):
+    with pytest.raises(ConfigError, match="between 0 and 3, .* has 3 classes: expected 0 to 2"):
+        fine_tune(small(), (images, np.arange(24) % 4), say=None)
+    data = load_data((images.astype("uint8"), np.arange(24) % 4), test=0.0, validation=0.2)
+    with pytest.raises(ConfigError, match="has 3 outputs, the images are of 4 classes"):
+        fine_tune(small(), data, say=None)
+    with pytest.raises(ConfigError, match="as many of the one as the other"):
+        fine_tune(small(), (images, [0, 1]), say=None)
+
+
+@pytest.mark.parametrize(
+    ("images", "expected"),
+    [(999, "frozen"), (1_000, "partial"), (9_999, "partial"), (10_000, "full")],
+)
+def test_advice_by_number(images, expected):
+    advice = advise(images, 10)
+    assert advice.strategy == expected
+    assert f"{images:,} training images" in advice.reason
+
+
+def test_advice_wants_numbers():
+    with pytest.raises(ConfigError, match="images must be a positive integer, received: 0"):
+        advise(0, 3)
+    with pytest.raises(ConfigError, match="classes must be a positive integer, received: 1.5"):
+        advise(10, 1.5)
