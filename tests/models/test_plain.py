@@ -26,7 +26,10 @@ def symbolic(build, *arguments, **keywords):
         return build(*arguments, **keywords)
 
 
-@pytest.mark.parametrize("depth", COUNTS)
+@pytest.mark.parametrize(
+    "depth",
+    [18, 20, *(pytest.param(depth, marks=pytest.mark.slow) for depth in (32, 34, 44, 56, 110))],
+)
 def test_parameter_counts(depth):
     model = symbolic(build_plain, depth)
     assert sum(int(np.prod(weight.shape)) for weight in model.trainable_weights) == COUNTS[depth]
@@ -34,6 +37,7 @@ def test_parameter_counts(depth):
     assert not any("shortcut" in layer.name or "add" in layer.name for layer in model.layers)
 
 
+@pytest.mark.slow
 def test_checks(check_model):
     check_model(lambda **more: build_plain(20, **more), **SMALL)
 

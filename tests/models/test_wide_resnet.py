@@ -32,7 +32,13 @@ def symbolic(*arguments, **keywords):
         return build_wide_resnet(*arguments, **keywords)
 
 
-@pytest.mark.parametrize(("depth", "width"), COUNTS)
+FAST = {(16, 4), (40, 2), (50, 2)}
+
+
+@pytest.mark.parametrize(
+    ("depth", "width"),
+    [size if size in FAST else pytest.param(*size, marks=pytest.mark.slow) for size in COUNTS],
+)
 def test_parameter_counts(depth, width):
     model = symbolic(depth, width)
     assert count(model.trainable_weights) == COUNTS[depth, width]
