@@ -51,13 +51,7 @@ COUNTS = {
     # A kernel of 3 for 64 channels and of 5 for 128, 256 and 512, twice each.
     "eca_resnet18": (11_689_512 + 2 * (3 + 5 + 5 + 5), 9_600),
 }
-COUNTS_WITH_PROJECTIONS = {
-    20: 272_474,
-    32: 466_906,
-    44: 661_338,
-    56: 855_770,
-    110: 1_730_714,
-}
+COUNTS_WITH_PROJECTIONS = {20: 272_474, 32: 466_906, 44: 661_338, 56: 855_770, 110: 1_730_714}
 CIFAR = {"input_shape": (16, 16, 3), "classes": 5, "mean": [120.0] * 3, "variance": [4000.0] * 3}
 IMAGENET = {**CIFAR, "input_shape": (32, 32, 3)}
 
