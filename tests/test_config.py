@@ -18,6 +18,9 @@ _GOOD = [
     ("data.class_weights", "true", ("data", "class_weights"), True),
     ("augmentation.flip", "both", ("augmentation", "flip"), "both"),
     ("model.width", "48", ("model", "width"), 48),
+    ("transfer.weights", "imagenet", ("transfer", "weights"), "imagenet"),
+    ("transfer.weights", "none", ("transfer", "weights"), None),
+    ("transfer.linear_probe", "true", ("transfer", "linear_probe"), True),
 ]
 _BAD = [
     ({"optimizer.learning_rat": "1"}, r"unknown field .*did you mean 'optimizer.learning_rate'"),
@@ -31,6 +34,10 @@ _BAD = [
     ({"training.monitor": "val_los"}, r"training.monitor must be 'val_loss' or .*'val_los'"),
     ({"training.ema": "1"}, r"training.ema must be at least 0 and below 1"),
     ({"data.validation": "0"}, r"data.validation must be above 0"),
+    ({"transfer.batch_norm": "on"}, r"transfer.batch_norm must be 'frozen' or .*'on'"),
+    ({"transfer.head_epochs": "-1"}, r"transfer.head_epochs must be 0 or more, received: -1"),
+    ({"transfer.rate_decay": "0"}, r"transfer.rate_decay must be above 0 and at most 1"),
+    ({"transfer.weights": "imagenet", "transfer.head_epochs": "30"}, r"below training.epochs, 30"),
     ({"data.class_weights": "yes"}, r"data.class_weights must be true or false"),
     ({"data.class_weights": "true", "data.sampling": "balanced"}, r"twice"),
 ]
@@ -59,6 +66,13 @@ def test_every_recipe_is_complete(name):
     assert recipe.model.name in list_models()
     assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
     assert "easured" in recipe_notes(name), "the docstring states its measured result, or none"
+
+
+def test_transfer_is_off_unless_weights_are_given():
+    with_weights = {name for name in list_recipes() if get_recipe(name).transfer.weights}
+    assert with_weights == {"transfer"}
+    recipe = get_recipe("transfer").override({"transfer.weights": "none"})
+    assert recipe.transfer.weights is None, "the same network from scratch"
 
 
 def test_unknown_recipe_suggests_the_nearest():

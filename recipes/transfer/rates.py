@@ -88,6 +88,8 @@ class _Layerwise:
 class LayerwiseAdamW(_Layerwise, keras.optimizers.AdamW):
     """AdamW with a factor of the learning rate for each layer.
 
+    It is saved with a compiled model; import it before loading.
+
     Args:
         *arguments: Those of `keras.optimizers.AdamW`.
         factors: Layer name to factor, 0 or more; layers that are not named have 1. The name of a
