@@ -125,12 +125,14 @@ def _has_graph(model):
     return isinstance(model, (keras.Sequential, functional_class()))
 
 
-def trace(model, input_shape=None):
+def trace(model, input_shape=None, *, open_composites=True):
     """Return the graph of `model`.
 
     Args:
         model: A functional or built sequential model, nested ones included.
         input_shape: Shape of the only input without the batch, in place of the model's own.
+        open_composites: Whether layers that are made of layers are looked into, as nested models
+            are; otherwise they are single calls.
 
     Raises:
         ConfigError: If the model has no graph, or does not take inputs of that shape.
@@ -141,7 +143,7 @@ def trace(model, input_shape=None):
         if len(specs) != 1:
             raise ConfigError(f"{model.name} has {len(specs)} inputs: input_shape cannot be given")
         specs = [(_fitted(model, tuple(input_shape), specs[0][0]), specs[0][1])]
-    tracer = _Tracer()
+    tracer = _Tracer(open_composites)
     inputs = [keras.KerasTensor(shape, dtype) for shape, dtype in specs]
     outputs = tracer.open(model, keras.tree.pack_sequence_as(model.inputs, inputs), prefix="")
     return Graph(
@@ -151,6 +153,27 @@ def trace(model, input_shape=None):
         calls=tuple(tracer.calls),
         sealed=tuple(tracer.sealed),
     )
+
+
+def replay(graph, inputs, apply):
+    """Run through the calls of a graph on other tensors, and return its outputs as a list.
+
+    Args:
+        graph: From `trace`.
+        inputs: A tensor for each input of the graph.
+        apply: Function `apply(call, arguments, keywords)` that returns the outputs of one call;
+            the arguments are the call's own with tensors in place of values.
+    """
+    tensors = dict(zip((value.number for value in graph.inputs), inputs, strict=True))
+
+    def filled(leaf):
+        return tensors[leaf.number] if isinstance(leaf, Value) else leaf
+
+    for call in graph.calls:
+        arguments, keywords = keras.tree.map_structure(filled, (call.arguments, call.keywords))
+        outputs = keras.tree.flatten(apply(call, arguments, keywords))
+        tensors.update(zip((value.number for value in call.outputs), outputs, strict=True))
+    return [tensors[value.number] for value in graph.outputs]
 
 
 def _fitted(model, shape, own):
@@ -165,8 +188,9 @@ def _fitted(model, shape, own):
 class _Tracer:
     """Collects calls. Tensors are told apart by identity, so it keeps them all alive."""
 
-    def __init__(self):
+    def __init__(self, open_composites):
         self.calls, self.sealed = [], []
+        self._open_composites = open_composites
         self._values, self._kept = {}, []
 
     def value(self, tensor):
@@ -213,7 +237,7 @@ class _Tracer:
         tensors = _tensors(arguments, keywords)
         if is_replayable(operation):
             return self.open(operation, tensors, f"{name}/")
-        if _is_composite(operation):
+        if self._open_composites and _is_composite(operation):
             outputs = self._opened(operation, arguments, keywords, f"{name}/")
             if outputs is not None:
                 return outputs

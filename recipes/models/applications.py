@@ -15,7 +15,7 @@ from recipes.layers.layer_scale import LayerScale
 from recipes.layers.scale import Scale
 from recipes.layers.stochastic_depth import StochasticDepth
 from recipes.models import _common as common
-from recipes.models._replay import Value, trace
+from recipes.models._replay import replay, trace
 
 _PREPROCESSING = (keras.layers.Rescaling, keras.layers.Normalization)
 _POOLS = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
@@ -271,16 +271,8 @@ class _Rebuilder:
 
     def run(self, x):
         """Return the outputs of the graph on prepared images."""
-        values = {self.graph.inputs[0].number: x}
-        for call in self.graph.calls:
-            arguments, keywords = keras.tree.map_structure(
-                lambda leaf: values[leaf.number] if isinstance(leaf, Value) else leaf,
-                (call.arguments, call.keywords),
-            )
-            if self.dropout and call is self.classifier and not self.has_dropout:
-                arguments = (self._drop(arguments[0], "head_dropout"),)
-            values[call.outputs[0].number] = self._apply(call, arguments, keywords)
-        return values[self.graph.outputs[0].number]
+        (outputs,) = replay(self.graph, [x], self._apply)
+        return outputs
 
     def copy_weights(self):
         """Give each layer the values of its original."""
@@ -294,6 +286,8 @@ class _Rebuilder:
     def _apply(self, call, arguments, keywords):
         """Return what the new layer for that of a call makes of its arguments."""
         operation, kind = call.operation, type(call.operation)
+        if self.dropout and call is self.classifier and not self.has_dropout:
+            arguments = (self._drop(arguments[0], "head_dropout"),)
         if kind in _PREPROCESSING:
             return arguments[0]
         name = self.names[id(operation)]

@@ -6,6 +6,10 @@ import itertools
 import keras
 
 from recipes.errors import ConfigError, nearest
+from recipes.models._replay import replay, trace
+
+# What a call may have been given, and a flat copy decides anew.
+_FORGOTTEN = ("training", "mask")
 
 
 def flatten_model(
@@ -46,15 +50,16 @@ def flatten_model(
     """
     _check(model)
     inputs = _inputs(model, input_shape)
-    replay = _Replay(model, until)
-    outputs = replay.run(model, inputs if first is None else [first(inputs[0])], prefix="")
+    graph = trace(model, open_composites=False)
+    copier = _Copier(graph, until)
+    outputs = replay(graph, inputs if first is None else [first(inputs[0])], copier.apply)
     if until is not None:
-        if replay.found is None:
-            names = [name for _, name in replay.copies]
+        if copier.found is None:
+            names = [call.operation.name for call in graph.calls]
             raise ConfigError(f"{model.name} has no layer {until!r}{nearest(str(until), names)}")
-        outputs = replay.found
+        outputs = copier.found
     flat = keras.Model(_single(inputs), _single(outputs), name=model.name)
-    for original, copy in replay.weighted:
+    for original, copy in copier.weighted:
         copy.set_weights(original.get_weights())
     return flat
 
@@ -95,83 +100,46 @@ def _check(model):
         )
 
 
-class _Replay:
-    """Applies copies of all layers, by the graph that each model's configuration describes."""
+class _Copier:
+    """Makes each layer of a graph anew, once, and applies it where the graph does."""
 
-    def __init__(self, model, until):
+    def __init__(self, graph, until):
         self.until = until
         self.found = None
         self.copies = {}
         self.weighted = []
         # The layers of the model itself keep their names, those of nested ones give way.
-        layers = model.layers if isinstance(model, keras.Sequential) else model.operations
-        self._outer = {layer.name for layer in layers if not isinstance(layer, keras.Model)}
+        self._outer = {call.name for call in graph.calls if "/" not in call.name}
         self._names = set()
 
-    def run(self, model, inputs, prefix):
-        """Return the outputs of copies of the layers of `model` on `inputs`."""
-        if isinstance(model, keras.Sequential):
-            outputs = inputs
-            for layer in model.layers:
-                outputs = self.apply(layer, (_single(outputs),), {}, prefix)
-            return outputs
-        return self._run_graph(model, inputs, prefix)
-
-    def _run_graph(self, model, inputs, prefix):
-        config = model.get_config()
-        operations = {operation.name: operation for operation in model.operations}
-        known = {}
-        names = [place[0] for place in _places(config["input_layers"])]
-        for name, tensor in zip(names, inputs, strict=True):
-            known[name, 0, 0] = tensor
-        waiting = [
-            (entry["name"], index, node)
-            for entry in config["layers"]
-            for index, node in enumerate(entry["inbound_nodes"])
-        ]
-        while waiting:
-            later = []
-            for name, index, node in waiting:
-                if not all(place in known for place in _tensor_places(node)):
-                    later.append((name, index, node))
-                    continue
-                arguments, keywords = _filled(node, known)
-                outputs = self.apply(operations[name], arguments, keywords, prefix)
-                for number, tensor in enumerate(keras.tree.flatten(outputs)):
-                    known[name, index, number] = tensor
-            if len(later) == len(waiting):
-                raise ConfigError(f"the graph of {model.name} cannot be followed at {later[0][0]}")
-            waiting = later
-        return [known[place] for place in _places(config["output_layers"])]
-
-    def apply(self, operation, arguments, keywords, prefix):
-        """Return the outputs of a copy of one layer or operation."""
-        if isinstance(operation, keras.Model):
-            _check(operation)
-            inner = keras.tree.flatten(arguments)
-            return self.run(operation, inner, f"{prefix}{operation.name}_")
-        if isinstance(operation, keras.layers.InputLayer) or _augments(operation):
-            return keras.tree.flatten(arguments)[0]
+    def apply(self, call, arguments, keywords):
+        """Return the outputs of the copy of a call's layer or operation."""
+        operation = call.operation
+        if _augments(operation):
+            return arguments[0]
         _refuse_training_by_default(operation)
-        outputs = self._copy(operation, prefix)(*arguments, **keywords)
+        # Inference mode comes from `trainable`; a fixed `training` is what Keras 3.15 forgets.
+        keywords = {key: value for key, value in keywords.items() if key not in _FORGOTTEN}
+        outputs = self._copy(call)(*arguments, **keywords)
         if self.until is not None and operation.name == self.until:
             self.found = keras.tree.flatten(outputs)
         return outputs
 
-    def _copy(self, operation, prefix):
-        key = (id(operation), operation.name)
-        if key not in self.copies:
-            config = {**operation.get_config(), "name": self._free_name(operation.name, prefix)}
+    def _copy(self, call):
+        operation = call.operation
+        if id(operation) not in self.copies:
+            config = {**operation.get_config(), "name": self._free_name(call)}
             copy = type(operation).from_config(config)
-            self.copies[key] = copy
+            self.copies[id(operation)] = copy
             if getattr(operation, "weights", None):
                 self.weighted.append((operation, copy))
-        return self.copies[key]
+        return self.copies[id(operation)]
 
-    def _free_name(self, name, prefix):
-        taken = self._names | self._outer if prefix else self._names
+    def _free_name(self, call):
+        taken = self._names | self._outer if "/" in call.name else self._names
+        full = call.name.replace("/", "_")
         candidates = itertools.chain(
-            [name], (f"{prefix}{name}{n or ''}" for n in itertools.count())
+            [call.operation.name], (f"{full}{number or ''}" for number in itertools.count())
         )
         found = next(candidate for candidate in candidates if candidate not in taken)
         self._names.add(found)
@@ -179,56 +147,7 @@ class _Replay:
 
 
 def _single(tensors):
-    tensors = keras.tree.flatten(tensors)
     return tensors[0] if len(tensors) == 1 else tensors
-
-
-def _places(described):
-    """Return `(layer, node, tensor)` of each tensor of one description, or of a list of them."""
-    if described and isinstance(described[0], str):
-        described = [described]
-    return [tuple(place) for place in described]
-
-
-def _is_tensor(leaf):
-    return isinstance(leaf, dict) and leaf.get("class_name") == "__keras_tensor__"
-
-
-def _tensor_places(node):
-    found = []
-
-    def visit(value):
-        if _is_tensor(value):
-            found.append(tuple(value["config"]["keras_history"]))
-        elif isinstance(value, dict):
-            for inner in value.values():
-                visit(inner)
-        elif isinstance(value, list | tuple):
-            for inner in value:
-                visit(inner)
-
-    visit([node["args"], node["kwargs"]])
-    return found
-
-
-def _filled(node, known):
-    """Return the arguments of a call with tensors in place of their descriptions."""
-
-    def fill(value):
-        if _is_tensor(value):
-            return known[tuple(value["config"]["keras_history"])]
-        if isinstance(value, dict) and "class_name" in value:
-            return keras.saving.deserialize_keras_object(value)
-        if isinstance(value, dict):
-            return {name: fill(inner) for name, inner in value.items()}
-        if isinstance(value, list | tuple):
-            return type(value)(fill(inner) for inner in value)
-        return value
-
-    # Inference mode comes from `trainable`; a fixed `training` is what Keras 3.15 forgets in fit.
-    dropped = ("training", "mask")
-    keywords = {name: fill(value) for name, value in node["kwargs"].items() if name not in dropped}
-    return tuple(fill(value) for value in node["args"]), keywords
 
 
 def _trains_by_default(operation):
