@@ -5,8 +5,9 @@ Source: that of `fashion-fast`, at the full width of Page's ResNet-9 (64).
 Command: recipes train fashion-strong idx:/usr/share/datasets/fashion-mnist --out runs/strong
 (the folder is that of the Debian package dataset-fashion-mnist)
 
-Measured: 94.52 % (one seed) in about half an hour of training on two virtual cores of an AMD
-EPYC with AVX512-BF16; more in benchmarks/RESULTS.md.
+Measured: 94.52 % and 94.29 % (two seeds) in about half an hour of training on two virtual cores of
+an AMD EPYC with AVX512-BF16: four times the arithmetic of `fashion-fast`, and hardly better. Take
+that one until this is tuned; more in benchmarks/RESULTS.md.
 """
 
 from recipes.catalog import fashion_fast
