@@ -5,16 +5,16 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-fast lint format clean
+.PHONY: demo test test-slow lint format clean
 
 demo: $(VENV)/installed
 	$(BIN)/recipes demo --out $(or $(OUT),runs/demo)
 
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest
-
-test-fast: $(VENV)/installed-test
 	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(VENV)/installed-test
+	$(BIN)/python -m pytest -m slow
 
 lint: $(VENV)/installed-lint
 	$(BIN)/ruff check .

@@ -61,6 +61,7 @@ def name_in_keras(name):
     return f"stage_{int(stage) - 1}_block_{int(block) - 1}_{parts[part]}"
 
 
+@pytest.mark.slow
 def test_outputs_equal_those_of_keras():
     arguments = {"input_shape": (32, 32, 3), "classes": 7, "classifier_activation": None}
     theirs = keras.applications.ConvNeXtTiny(**arguments, weights=None)
