@@ -36,7 +36,7 @@ def line_chart(
     known = [value for values in series for value in values if value is not None]
     if not known:
         return _empty(label)
-    ticks = nice_ticks(min(known), max(known))
+    ticks = nice_ticks(*_wide_enough(min(known), max(known)))
     low, high = ticks[0], ticks[-1]
     if upper is not None and high > upper:
         ticks = [tick for tick in ticks if tick <= upper]
@@ -168,6 +168,12 @@ def nice_ticks(low: float, high: float, count: int = 5, *, whole: bool = False) 
     # Rounding hides the noise of the multiplication: 3 * 0.1 is 0.30000000000000004.
     digits = max(0, 2 - math.floor(math.log10(step)))
     return [round(index * step, digits) for index in range(first, last + 1)]
+
+
+def _wide_enough(low, high):
+    """Widen a range that is narrow for its values: noise should look flat, and labels stay short."""
+    missing = 0.02 * max(abs(low), abs(high)) - (high - low)
+    return (low - missing / 2, high + missing / 2) if high > low and missing > 0 else (low, high)
 
 
 def tick_text(value: float, ticks: Sequence[float]) -> str:

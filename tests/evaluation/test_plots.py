@@ -3,6 +3,7 @@
 import base64
 import doctest
 import io
+import re
 
 import numpy as np
 import pytest
@@ -38,6 +39,16 @@ def test_ticks_enclose_the_values_and_their_labels_differ(low):
     labels = [plots.tick_text(tick, ticks) for tick in ticks]
     assert len(set(labels)) == len(labels)
     assert all(len(label) <= 8 for label in labels)
+
+
+def test_noise_looks_flat_and_its_labels_are_short():
+    drawing = str(plots.line_chart([1, 2, 3], [[0.080151, 0.080160, 0.080268]], label="noise"))
+    labels = re.findall(r">(0\.\d+)<", drawing)
+    assert len(labels) >= 3
+    assert max(map(len, labels)) <= 6
+    points = re.search(r'<polyline points="([^"]+)"', drawing)[1].split()
+    heights = [float(point.split(",")[1]) for point in points]
+    assert max(heights) - min(heights) < 30
 
 
 def test_pictures_are_lossless_when_small():
