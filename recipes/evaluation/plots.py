@@ -171,7 +171,7 @@ def nice_ticks(low: float, high: float, count: int = 5, *, whole: bool = False) 
 
 
 def _wide_enough(low, high):
-    """Widen a range that is narrow for its values, so that noise looks flat and labels are short."""
+    """Widen a range that is narrow for its values: noise looks flat, and labels stay short."""
     missing = 0.02 * max(abs(low), abs(high)) - (high - low)
     return (low - missing / 2, high + missing / 2) if high > low and missing > 0 else (low, high)
 
