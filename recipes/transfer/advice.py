@@ -28,8 +28,8 @@ def advise(images: int, classes: int) -> Advice:
     """Return how much of a pretrained network to train on so many images.
 
     A rule of thumb, not a law: the nearer the images to those of the pretraining, the longer frozen
-    features do. On enlarged Fashion-MNIST, which is far from photographs, fine-tuning everything at a
-    low rate after a linear probe was 3 to 4 points better from 100 images on
+    features do. On enlarged Fashion-MNIST, which is far from photographs, fine-tuning everything at
+    a low rate after a linear probe was 3 to 4 points better from 100 images on
     (`benchmarks/transfer.py`): where validation images say so, ask for more than is advised.
 
     Args:
