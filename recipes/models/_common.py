@@ -171,6 +171,20 @@ def _check_input_shape(input_shape, minimum_size):
         )
 
 
+def check_known_size(input_shape, what):
+    """Raise `ConfigError` if a side of the image is open, for classifiers that flatten a map.
+
+    Args:
+        input_shape: `(height, width, channels)`.
+        what: Whose classifier it is, such as "AlexNet".
+    """
+    if None in input_shape:
+        raise ConfigError(
+            f"the classifier of {what} needs images of a known size, "
+            f"received input_shape {tuple(input_shape)}"
+        )
+
+
 def _is_positive_integer(value):
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 

@@ -4,7 +4,6 @@ import dataclasses
 
 import keras
 
-from recipes.errors import ConfigError
 from recipes.models import _common as common
 from recipes.weights import TorchLayer
 
@@ -104,11 +103,8 @@ def build_alexnet(
         minimum_size=63,
         dropout=dropout,
     )
-    if include_top and None in input_shape:
-        raise ConfigError(
-            "the classifier of AlexNet needs images of a known size, "
-            f"received input_shape {tuple(input_shape)}"
-        )
+    if include_top:
+        common.check_known_size(input_shape, "AlexNet")
 
     inputs, x = common.image_input(
         input_shape,

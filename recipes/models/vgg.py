@@ -2,7 +2,6 @@
 
 import keras
 
-from recipes.errors import ConfigError
 from recipes.models import _common as common
 from recipes.weights import TorchLayer
 
@@ -92,11 +91,8 @@ def build_vgg(
         minimum_size=32,
         dropout=dropout,
     )
-    if include_top and None in input_shape:
-        raise ConfigError(
-            "the classifier of a VGG network needs images of a known size, "
-            f"received input_shape {tuple(input_shape)}"
-        )
+    if include_top:
+        common.check_known_size(input_shape, "a VGG network")
 
     inputs, x = common.image_input(
         input_shape,

@@ -406,21 +406,3 @@ def test_a_model_of_nothing_but_a_nested_model(network, tmp_path, file):
     assert "by their order" in load_weights(other, tmp_path / file).notes[0]
     for value, expected in zip(other.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(value, expected)
-
-
-def test_npz_files_hold_plain_arrays(network, tmp_path):
-    model = network.make()
-    save_npz(model, tmp_path / "model.npz")
-    with np.load(tmp_path / "model.npz", allow_pickle=False) as file:
-        assert set(file) == {
-            *(weight.path for weight in model.weights),
-            "normalization/mean",
-            "normalization/variance",
-        }
-        np.testing.assert_array_equal(file["normalization/mean"], [100.0] * 3)
-        np.testing.assert_array_equal(file["stem_conv/kernel"], model.get_layer("stem_conv").kernel)
-    with pytest.raises(ConfigError, match="path must end in .npz, received: .*model.txt"):
-        save_npz(model, tmp_path / "model.txt")
-    with pytest.raises(ConfigError, match="not found"):
-        read_npz(tmp_path / "missing.npz")
-    assert {path.name for path in tmp_path.iterdir()} == {"model.npz"}
