@@ -12,6 +12,7 @@ Example:
 import importlib
 
 _HOMES = {
+    "color": ("random_brightness",),
     "flip": ("random_flip",),
     "crop": ("random_crop",),
     "erasing": ("cutout", "random_erasing"),
@@ -21,6 +22,7 @@ _HOMES = {
         "Cutout",
         "MixUp",
         "MixUpOrCutMix",
+        "RandomBrightness",
         "RandomCrop",
         "RandomErasing",
         "RandomFlip",

@@ -8,16 +8,24 @@ import tensorflow as tf
 IMAGE_DTYPES = (tf.uint8, tf.float16, tf.bfloat16, tf.float32)
 
 
-def check_images(images):
+def check_images(images, value_range=None):
     """Return `images` as a tensor, or raise if it is no batch of images.
 
     Args:
         images: uint8, float16, bfloat16 or float32, shape `(batch, height, width, channels)`.
+        value_range: Lowest and highest value stated for float images; with `(0, 255)` images that
+            hold values and none of them above 1 are refused, where they can be looked at: in eager
+            code.
 
     Raises:
-        ValueError: If the rank is not 4 (or unknown).
-        TypeError: If the dtype is another.
+        ValueError: If the rank is not 4 (or unknown), or float images are not in the range stated.
+        TypeError: If the dtype is another, or the images are ragged.
     """
+    if isinstance(images, (tf.RaggedTensor, tf.SparseTensor)):
+        raise TypeError(
+            f"images must be one size: resize or crop them before they are batched, received: "
+            f"{type(images).__name__}"
+        )
     images = tf.convert_to_tensor(images)
     if images.dtype not in IMAGE_DTYPES:
         raise TypeError(
@@ -29,7 +37,40 @@ def check_images(images):
             "images must have the shape (batch, height, width, channels), received: "
             f"{images.shape}" + ("; batch them first" if images.shape.rank == 3 else "")
         )
+    if value_range is not None and tf.executing_eagerly() and images.dtype != tf.uint8:
+        _check_values(images, value_range)
     return images
+
+
+def _check_values(images, value_range):
+    """Raise `ValueError` if float images are clearly not in the range stated; looks at them."""
+    if tf.size(images) == 0:
+        return
+    low, high = (
+        float(tf.cast(edge(images), tf.float32)) for edge in (tf.reduce_min, tf.reduce_max)
+    )
+    if tuple(value_range) == (0.0, 255.0) and 0 < high <= 1 and low >= 0:
+        raise ValueError(
+            f"images must be in [0, 255], received values from {low:g} to {high:g}: if they are in "
+            "[0, 1], say value_range=(0, 1)"
+        )
+    slack = 1e-2 * (value_range[1] - value_range[0])
+    if not (low >= value_range[0] - slack and high <= value_range[1] + slack):
+        raise ValueError(
+            f"images must be in [{value_range[0]:g}, {value_range[1]:g}], received values from "
+            f"{low:g} to {high:g}"
+        )
+
+
+def check_value_range(value):
+    """Return a value range as two floats in rising order, else raise `ValueError`."""
+    try:
+        low, high = (check_number("value_range", edge, -math.inf, math.inf) for edge in value)
+    except (TypeError, ValueError):
+        low = high = 0.0
+    if low >= high:
+        raise ValueError(f"value_range must be two rising numbers, received: {value!r}")
+    return low, high
 
 
 def image_sizes(images):
@@ -83,6 +124,35 @@ def check_range(name, value, low, high):
     if first > second:
         raise ValueError(f"{name} must be in rising order, received: {value!r}")
     return first, second
+
+
+def check_factor(name, value):
+    """Return a range of multipliers: `f` means `(max(0, 1 - f), 1 + f)`; else two numbers."""
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        value = check_number(name, value, 0, math.inf)
+        return max(0.0, 1.0 - value), 1.0 + value
+    return check_interval(name, value, 0, math.inf)
+
+
+def check_interval(name, value, low, high):
+    """Return `value` as two floats `low <= a <= b <= high`, else raise `ValueError`."""
+    try:
+        first, second = value
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be a number or two numbers, received: {value!r}") from None
+    first = check_number(f"{name}[0]", first, low, high)
+    second = check_number(f"{name}[1]", second, low, high)
+    if first > second:
+        raise ValueError(f"{name} must be in rising order, received: {value!r}")
+    return first, second
+
+
+def check_symmetric(name, value, high=math.inf):
+    """Return a range around 0: `v` means `(-v, v)`; else two numbers of size at most `high`."""
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        value = check_number(name, value, 0, high)
+        return -value, value
+    return check_interval(name, value, -high, high)
 
 
 def check_fill(name, value):

@@ -11,46 +11,12 @@ defaults to training mode and can leave later layers of a model in it.
 
 import keras
 
-from augment import crop, erasing, flip, mixing
-from augment._layer_base import ImageAugmentation, MixAugmentation
+from augment import color, crop, erasing, flip, mixing
+from augment._layer_base import ImageAugmentation, MixAugmentation, image_layer
 
-
-@keras.saving.register_keras_serializable(package="keras_recipes")
-class RandomFlip(ImageAugmentation):
-    """Mirror each image along each chosen axis; `augment.random_flip` as a layer.
-
-    Args:
-        horizontal: Whether to mirror left to right.
-        vertical: Whether to mirror upside down.
-        probability: Chance in `[0, 1]` of each chosen flip, for each image and each axis.
-        seed: Integer, or `None` for a random one. Layers of the same class and seed draw the same.
-        **kwargs: Base layer arguments, such as `name`.
-
-    Call arguments:
-        inputs: Images, or a tuple that begins with them, or a dictionary with the key "images";
-            uint8, float16, bfloat16 or float32, shape `(batch, height, width, channels)`.
-        training: Nothing is changed unless this is true.
-
-    Returns:
-        What came in, images of the same shape and dtype.
-
-    Raises:
-        ValueError: If an argument is out of range.
-
-    Example:
-        >>> RandomFlip(seed=1)(tf.zeros((2, 8, 8, 3), tf.uint8), training=True).shape
-        TensorShape([2, 8, 8, 3])
-    """
-
-    _operation = staticmethod(flip.random_flip)
-    _arguments = ("horizontal", "vertical", "probability")
-
-    def __init__(self, horizontal=True, vertical=False, probability=0.5, seed=None, **kwargs):
-        super().__init__(seed=seed, **kwargs)
-        self.horizontal = horizontal
-        self.vertical = vertical
-        self.probability = probability
-        flip.check_random_flip(**self._values())
+# One line an operation, in the order of the modules' names.
+RandomBrightness = image_layer(color.random_brightness)
+RandomFlip = image_layer(flip.random_flip)
 
 
 @keras.saving.register_keras_serializable(package="keras_recipes")

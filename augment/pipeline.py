@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from augment import _random, _validation
 from augment._labels import label_targets, smooth_targets
+from augment._operation import compiled
 from augment.crop import check_random_crop, random_crop
 from augment.erasing import check_cutout, check_random_erasing, cutout, random_erasing
 from augment.flip import random_flip
@@ -196,21 +197,3 @@ def _check_class_weights(class_weights, classes):
             f"class_weights must be {classes} non-negative numbers, received: {class_weights!r}"
         )
     return weights
-
-
-def compiled(function, jit_compile="auto"):
-    """Return `function` as a graph, compiled by XLA if `jit_compile` says so; see the callers."""
-    if jit_compile == "auto":
-        jit_compile = xla_works()
-    return tf.function(function, jit_compile=jit_compile, autograph=False)
-
-
-@functools.cache
-def xla_works():
-    """Return whether this build of TensorFlow compiles with XLA here; tried once."""
-    with tf.init_scope():
-        try:
-            tf.function(lambda value: value + 1, jit_compile=True, autograph=False)(tf.constant(1))
-        except tf.errors.OpError:
-            return False
-    return True

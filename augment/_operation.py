@@ -1,0 +1,395 @@
+"""What every image operation has in common: how it is declared, compiled and run.
+
+An operation is declared by a function of its own arguments that checks them and returns an
+`Operation`: what is drawn for each image, and what is then done to one image. `operation` makes the
+public function on batches of it.
+
+A batch is worked on image by image, in one loop that XLA compiles. An image stays in the
+processor's cache from the first operation to the last, and each operation is a branch that only the
+images chosen for it enter: the others cost nothing. Branches also keep XLA from fusing one
+operation into the next, which would make it compute the first again for every pixel the second
+reads.
+"""
+
+import dataclasses
+import functools
+import inspect
+import itertools
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import tensorflow as tf
+
+from augment import _random, _validation
+from augment._draw import Draw
+
+
+@dataclasses.dataclass(frozen=True)
+class Operation:
+    """An image operation with its arguments filled in.
+
+    Attributes:
+        sample: Function of a `Draw`; returns a dictionary of what was drawn, tensors of the shape
+            `(batch, ...)`. A bool entry `selected` says which images are changed; without one
+            `probability` does.
+        apply: Function `apply(image, **drawn)` for one image `(height, width, channels)` and the
+            entries that `sample` drew for it, less `selected`, float64 ones as float32. With
+            `kind="color"` the image is float32 in `[0, 255]`, and so is what it returns. Otherwise
+            it is uint8 or float32 in `[0, 255]` and `apply` returns either; a float result in place
+            of uint8 is rounded. Values outside `[0, 255]` are clipped.
+        kind: `"geometry"`: neighbours are composed into one warp, see `matrix`. `"color"`: maps
+            colours smoothly, so that between neighbours nothing is rounded. `"other"`: neither.
+        matrix: For `"geometry"`, a function of what was drawn (with the batch axis, less
+            `selected`) and a `Draw` for the sizes: float64 matrices `(batch, 3, 3)` that map places
+            `(x, y, 1)` in the result to places in the image, in pixels.
+        warp: For `"geometry"`, the keyword arguments of `geometry.warp` as a tuple of pairs; `None`
+            goes with any (mirroring, which needs no pixels from between or outside).
+        size: Height and width of the result where they are not those of the image.
+        scales: What `Draw.strength` shrinks: the `"magnitude"` (in `sample`) or the
+            `"probability"` (here; no effect on a `selected` of the operation's own).
+        probability: Chance in `[0, 1]` that an image is changed.
+        name: Name of the public function; set by `operation`.
+        arguments: The arguments it was made with, defaults included; set by `operation`.
+    """
+
+    sample: Callable[[Draw], dict[str, tf.Tensor]]
+    apply: Callable[..., tf.Tensor]
+    kind: Literal["geometry", "color", "other"] = "other"
+    matrix: Callable[[dict[str, tf.Tensor], Draw], tf.Tensor] | None = None
+    warp: tuple[tuple[str, Any], ...] | None = None
+    size: tuple[int, int] | None = None
+    scales: Literal["magnitude", "probability"] = "magnitude"
+    probability: float = 1.0
+    name: str = ""
+    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def draw(self, seed, sizes, strength):
+        """Return what is drawn for a batch: `sample`'s dictionary, with `selected`, and its `Draw`.
+
+        Args:
+            seed: Two integers.
+            sizes: Batch, height, width, channels.
+            strength: Number or scalar tensor in `[0, 1]`.
+        """
+        draw = Draw(self.name, seed, sizes, strength)
+        drawn = dict(self.sample(draw))
+        if "selected" not in drawn:
+            chance = self.probability
+            if self.scales == "probability":
+                chance = chance * draw.strength
+            # Drawn even if the chance is 1: a branch that XLA cannot see through is wanted.
+            drawn["selected"] = draw.chance("probability", chance)
+        return drawn, draw
+
+
+_SHARED_PARAMETERS = {
+    "images": inspect.Parameter("images", inspect.Parameter.POSITIONAL_OR_KEYWORD),
+    "seed": inspect.Parameter("seed", inspect.Parameter.POSITIONAL_OR_KEYWORD),
+    "probability": inspect.Parameter("probability", inspect.Parameter.KEYWORD_ONLY, default=1.0),
+    "value_range": inspect.Parameter(
+        "value_range", inspect.Parameter.KEYWORD_ONLY, default=(0, 255)
+    ),
+}
+
+_SHARED_BEFORE = """\
+images: uint8, or float16, bfloat16 or float32 in `value_range`, shape
+    `(batch, height, width, channels)`.
+seed: Two integers; the same seed gives the same result."""
+_SHARED_PROBABILITY = "probability: Chance in `[0, 1]` that an image is changed at all."
+_SHARED_RANGE = "value_range: Lowest and highest value of float images; uint8 ones are 0 to 255."
+_SHARED_AFTER = """\
+Returns:
+    Images of the same shape and dtype{size}, in the same range.
+
+Raises:
+    ValueError: If an argument is out of shape or range.
+    TypeError: If the dtype of `images` is another."""
+
+
+def operation(make):
+    """Turn a function that returns an `Operation` into the public function on batches.
+
+    Args:
+        make: Function of keyword-only arguments that checks them and returns an `Operation`. Its
+            docstring has a line `Args:`, below which are its own arguments only, and none of the
+            sections `Returns:` and `Raises:`; what all operations share is added. `probability` is
+            added too, unless it is one of its own arguments.
+
+    Returns:
+        Function `(images, seed, *, ..., probability, value_range)` with an attribute `operation`:
+        a function of the same arguments without images, seed and value range, which returns the
+        `Operation`.
+    """
+    own = inspect.signature(make).parameters
+    adds_probability = "probability" not in own
+    keywords = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own.values()
+    ]
+    if adds_probability:
+        keywords.append(_SHARED_PARAMETERS["probability"])
+    made_signature = inspect.Signature(keywords)
+
+    def configured(*arguments, **named):
+        bound = made_signature.bind(*arguments, **named)
+        bound.apply_defaults()
+        values = dict(bound.arguments)
+        given = dict(values)
+        if adds_probability:
+            chance = _validation.check_number("probability", given.pop("probability"), 0, 1)
+            made = dataclasses.replace(make(**given), probability=chance)
+        else:
+            made = make(**given)
+        return dataclasses.replace(made, name=make.__name__, arguments=values)
+
+    @functools.wraps(make)
+    def public(images, seed, *, value_range=(0, 255), **named):
+        made = configured(**named)
+        value_range = _validation.check_value_range(value_range)
+        images = _validation.check_images(images, value_range)
+        run = _compiled_run(public, _frozen(made.arguments), value_range)
+        return run(images, _random.check_seed(seed))
+
+    public.operation = configured
+    public.__signature__ = inspect.Signature(
+        [
+            _SHARED_PARAMETERS["images"],
+            _SHARED_PARAMETERS["seed"],
+            *keywords,
+            _SHARED_PARAMETERS["value_range"],
+        ]
+    )
+    configured.__signature__ = made_signature
+    configured.__doc__ = f"Return the `Operation` of `{make.__name__}` with these arguments."
+    public.__doc__ = _whole_docstring(make, adds_probability)
+    return public
+
+
+@functools.lru_cache(maxsize=512)
+def _compiled_run(public, arguments, value_range):
+    """Return the compiled function of images and seed; kept, so that it is compiled once."""
+    chain = chain_of([public.operation(**_thawed(arguments))], value_range)
+    return compiled(lambda images, seed: chain(images, seed, 1.0))
+
+
+def chain_of(operations, value_range=(0, 255)):
+    """Chain operations into one function, to be compiled.
+
+    Neighbours of the kind `"geometry"` become one warp and neighbours of the kind `"color"` one
+    stage of float arithmetic, rounded at its end; see `stages`. The second operation of the same
+    name draws from `fold_seed(seed, 1)`, the third from `fold_seed(seed, 2)`.
+
+    Args:
+        operations: `Operation`s, at least one.
+        value_range: Lowest and highest value of float images.
+
+    Returns:
+        Function `(images, seed, strength) -> images`.
+    """
+    names = [member.name for member in operations]
+    repeats = [names[:place].count(name) for place, name in enumerate(names)]
+    groups = stages(operations)
+
+    def chain(images, seed, strength):
+        sizes = _validation.image_sizes(images)
+        drawn, steps, place = [], [], 0
+        for group in groups:
+            seeds = [_random.fold_seed(seed, count) if count else seed for count in repeats[place:]]
+            place += len(group)
+            rows, step, sizes = _stage(group, seeds, sizes, strength)
+            drawn.append(rows)
+            steps.append(step)
+
+        def one(inputs):
+            image, *parameters = inputs
+            image = _to_working(image, value_range)
+            for step, row in zip(steps, parameters, strict=True):
+                image = step(image, row)
+            return _from_working(image, images.dtype, value_range)
+
+        shape = [size if isinstance(size, int) else None for size in sizes[1:]]
+        signature = tf.TensorSpec(shape, images.dtype)
+        return tf.map_fn(one, (images, *drawn), fn_output_signature=signature)
+
+    return chain
+
+
+def stages(operations):
+    """Group operations that run as one: a list of lists, in order.
+
+    A run of `"geometry"` operations is a group if their `warp` arguments are equal (`None` goes
+    with any), and a run of `"color"` ones is.
+    """
+    groups = []
+    for member in operations:
+        if groups and _run_as_one([*groups[-1], member]):
+            groups[-1].append(member)
+        else:
+            groups.append([member])
+    return groups
+
+
+def _run_as_one(group):
+    kinds = {member.kind for member in group}
+    warps = {member.warp for member in group if member.warp is not None}
+    return kinds == {"color"} or (kinds == {"geometry"} and len(warps) <= 1)
+
+
+def _stage(group, seeds, sizes, strength):
+    """Return what is drawn for a group, its function `(image, drawn) -> image`, and new sizes."""
+    drawn_of = [
+        member.draw(seed, sizes, strength) for member, seed in zip(group, seeds, strict=False)
+    ]
+    batch, height, width, channels = sizes
+    if group[-1].size is not None:
+        height, width = group[-1].size
+    sizes = batch, height, width, channels
+    rows = [_single_precision(drawn) for drawn, _ in drawn_of]
+    if group[0].kind == "color":
+        return rows, functools.partial(_color_stage, group), sizes
+    warps = [member.warp for member in group if member.warp is not None]
+    if len(group) == 1 or not warps:
+        return rows, functools.partial(_plain_stage, group), sizes
+    return _composed(group, drawn_of), functools.partial(_warp_stage, dict(warps[0])), sizes
+
+
+def _composed(group, drawn_of):
+    """Return the one matrix of a run of geometric operations, and which images it changes."""
+    total, changed = None, None
+    for member, (drawn, draw) in zip(group, drawn_of, strict=True):
+        selected = drawn.pop("selected")
+        matrix = tf.cast(member.matrix(drawn, draw), tf.float64)
+        matrix = tf.where(selected[:, None, None], matrix, tf.eye(3, dtype=tf.float64))
+        total = matrix if total is None else total @ matrix
+        changed = selected if changed is None else changed | selected
+    return _single_precision({"matrix": total, "selected": changed})
+
+
+def _warp_stage(arguments, image, drawn):
+    from augment import geometry
+
+    def warped():
+        return _as_dtype(geometry.warp(image, drawn["matrix"], **arguments), image.dtype)
+
+    return tf.cond(drawn["selected"], warped, lambda: image)
+
+
+def _plain_stage(group, image, rows):
+    for member, drawn in zip(group, rows, strict=True):
+        image = _branch(member, image, drawn)
+    return image
+
+
+def _color_stage(group, image, rows):
+    if len(group) == 1:
+        member, drawn = group[0], rows[0]
+        return _branch(member, image, drawn, tf.float32)
+    dtype, image = image.dtype, tf.cast(image, tf.float32)
+    for member, drawn in zip(group, rows, strict=True):
+        image = _branch(member, image, drawn)
+    return _as_dtype(image, dtype)
+
+
+def _branch(member, image, drawn, working=None):
+    """Apply an operation to an image if it is selected."""
+    drawn = dict(drawn)
+    selected = drawn.pop("selected")
+
+    def changed():
+        given = image if working is None else tf.cast(image, working)
+        return _as_dtype(member.apply(given, **drawn), image.dtype)
+
+    if member.size is None:
+        return tf.cond(selected, changed, lambda: image)
+    # It always resizes, and cannot be left out.
+    return changed()
+
+
+def _as_dtype(image, dtype):
+    """Return `image`, clipped to `[0, 255]` and rounded if it must become uint8."""
+    if image.dtype == tf.uint8:
+        return tf.cast(image, dtype)
+    image = tf.clip_by_value(image, 0.0, 255.0)
+    # Half a level and cutting off rounds to nearest, in fewer steps than `tf.round`.
+    return tf.cast(image + 0.5, tf.uint8) if dtype == tf.uint8 else tf.cast(image, dtype)
+
+
+def _single_precision(drawn):
+    return {
+        name: tf.cast(value, tf.float32) if value.dtype == tf.float64 else value
+        for name, value in drawn.items()
+    }
+
+
+def _to_working(image, value_range):
+    """Return uint8 as it is, floats as float32 in `[0, 255]`."""
+    if image.dtype == tf.uint8:
+        return image
+    image = tf.cast(image, tf.float32)
+    low, high = value_range
+    return image if value_range == (0.0, 255.0) else (image - low) * (255.0 / (high - low))
+
+
+def _from_working(image, dtype, value_range):
+    if dtype == tf.uint8 or value_range == (0.0, 255.0):
+        return tf.cast(image, dtype)
+    low, high = value_range
+    return tf.cast(low + image * ((high - low) / 255.0), dtype)
+
+
+def compiled(function, jit_compile="auto"):
+    """Return `function` as a graph, compiled by XLA if `jit_compile` says so.
+
+    Args:
+        function: Of tensors.
+        jit_compile: `True`, `False`, or `"auto"` for what `xla_works` finds.
+    """
+    if jit_compile == "auto":
+        jit_compile = xla_works()
+    return tf.function(function, jit_compile=jit_compile, autograph=False)
+
+
+@functools.cache
+def xla_works():
+    """Return whether this build of TensorFlow compiles with XLA here; tried once."""
+    with tf.init_scope():
+        try:
+            tf.function(lambda value: value + 1, jit_compile=True, autograph=False)(tf.constant(1))
+        except tf.errors.OpError:
+            return False
+    return True
+
+
+def _frozen(value):
+    """Return arguments in a form that can be a key."""
+    if isinstance(value, Mapping):
+        return tuple((name, _frozen(entry)) for name, entry in value.items())
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    return tuple(map(_frozen, value)) if isinstance(value, (list, tuple)) else value
+
+
+def _thawed(arguments):
+    return dict(arguments)
+
+
+def _whole_docstring(make, adds_probability):
+    """Return the docstring with the shared arguments, what is returned and raised."""
+    lines = inspect.cleandoc(make.__doc__).splitlines()
+    if "Args:" not in lines:
+        start = next((at for at, line in enumerate(lines) if line in ("Example:", "Source:")), None)
+        start = len(lines) if start is None else start
+        lines[start:start] = ["Args:", ""]
+    head = lines.index("Args:")
+    tail = next(at for at in itertools.count(head + 1) if at == len(lines) or not lines[at])
+    shared = [_SHARED_PROBABILITY] if adds_probability else []
+    own = [
+        *_indented(_SHARED_BEFORE),
+        *lines[head + 1 : tail],
+        *_indented("\n".join([*shared, _SHARED_RANGE])),
+    ]
+    after = _SHARED_AFTER.format(size="").splitlines()
+    return "\n".join([*lines[: head + 1], *own, "", *after, *lines[tail:]])
+
+
+def _indented(text):
+    return [f"    {line}" for line in text.splitlines()]
