@@ -16,6 +16,7 @@ _PLACES = {
     "RecipesError": "recipes.errors",
     "Run": "recipes.run",
     "RunError": "recipes.errors",
+    "ablate": "recipes.ablation",
     "accelerate": "recipes.models.accelerate",
     "advise": "recipes.transfer",
     "build_alexnet": "recipes.models",

@@ -181,6 +181,32 @@ def run_report(options):
     return _print_json({"report": str(path)}) if options.json else print(path)
 
 
+def run_ablate(options):
+    """Compare a recipe with and without each of its augmentations."""
+    from recipes.ablation import ablate
+    from recipes.training import load_recipe_data
+
+    recipe = _recipe(options)
+    modes = ("without", "alone") if options.mode == "both" else (options.mode,)
+    data = load_recipe_data(recipe, options.source, labels=options.labels, corrupt=options.corrupt)
+    effects = ablate(recipe, data, options.out, seeds=options.seeds, modes=modes)
+    if options.json:
+        from dataclasses import asdict
+
+        return _print_json([asdict(effect) for effect in effects])
+    rows = [
+        (
+            effect.variant,
+            _percent(effect.mean),
+            _points(effect.difference),
+            "–" if effect.interval is None else " to ".join(map(_points, effect.interval)),
+        )
+        for effect in effects
+    ]
+    header = ("variant", "validation accuracy", "difference", "95 % interval of it")
+    return _print_table(header, rows, right=(1, 2, 3))
+
+
 def run_check_data(options):
     from recipes.data import check_data
 
@@ -194,6 +220,10 @@ def run_check_data(options):
 
 def _percent(value):
     return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def _points(value):
+    return "–" if value is None else f"{100 * value:+.2f}"
 
 
 def _print_json(value):

@@ -159,6 +159,32 @@ def _parser():
 
     command = _add(
         commands,
+        "ablate",
+        _commands.run_ablate,
+        "measure what each augmentation of a recipe is worth",
+        "recipes ablate fashion-fast idx:fashion-mnist/ --out runs/ablation --seeds 3",
+        "recipes ablate photos my_photos/ --out runs/ablation --mode both",
+    )
+    command.add_argument("recipe", help="name of a recipe, or a recipe.json")
+    command.add_argument("source", help=_SOURCE_HELP)
+    command.add_argument(
+        "--out", metavar="DIR", required=True, help="folder for the runs; finished ones are kept"
+    )
+    command.add_argument(
+        "--seeds", type=int, default=3, metavar="N", help="runs of each variant (default: 3)"
+    )
+    command.add_argument(
+        "--mode",
+        choices=("without", "alone", "both"),
+        default="without",
+        help="leave out one augmentation at a time, or use one alone (default: without)",
+    )
+    _add_settings(command)
+    _add_labels(command)
+    _add_corrupt(command)
+
+    command = _add(
+        commands,
         "demo",
         _commands.run_demo,
         "train on the bundled images of clothes: the whole way in about two minutes",

@@ -95,6 +95,8 @@ class AugmentationConfig:
         crop_fill: What the padding holds: `"constant"` (black) or `"reflect"`.
         cutout: Side in pixels of a square set to black, 0 for none.
         erase_probability: Chance of a random rectangle being erased (random erasing).
+        policy: Image policy of `augment.policy` applied after flip and crop, with its arguments if
+            they are not its defaults: `"randaugment"`, `"randaugment(n=2, m=9)"`; or `None`.
         mixup_alpha: Beta parameter of MixUp, 0 for none.
         cutmix_alpha: Beta parameter of CutMix, 0 for none.
         mix_probability: Share of the batches that MixUp or CutMix touch.
@@ -106,6 +108,7 @@ class AugmentationConfig:
     crop_fill: Literal["constant", "reflect"] = "constant"
     cutout: int = 0
     erase_probability: float = 0.0
+    policy: str | None = None
     mixup_alpha: float = 0.0
     cutmix_alpha: float = 0.0
     mix_probability: float = 1.0

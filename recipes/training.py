@@ -55,7 +55,7 @@ def train(
         >>> run.metrics["test"]["accuracy"]                                 # doctest: +SKIP
         0.906
     """
-    say = say or _say
+    say = say or say_to_stderr
     recipe = resolve_recipe(recipe)
     check_output(out, resume=resume)
     if resume:
@@ -390,5 +390,6 @@ def _count_text(data):
     return ", ".join(f"{len(split):,} {name}" for name, split in data.splits.items())
 
 
-def _say(line: str) -> None:
+def say_to_stderr(line: str) -> None:
+    """Print a remark where it does not mix with results."""
     print(line, file=sys.stderr)

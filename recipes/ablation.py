@@ -1,0 +1,218 @@
+"""What each augmentation of a recipe is worth: train without it, or with it alone, and compare."""
+
+import os
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from recipes.config import Recipe
+from recipes.errors import ConfigError, RunError
+from recipes.files import write_json
+from recipes.run import Run
+
+if TYPE_CHECKING:
+    from recipes.data import ImageData
+
+# What switches each augmentation off.
+_OFF = {
+    "flip": {"augmentation.flip": "none"},
+    "crop": {"augmentation.crop_padding": 0},
+    "cutout": {"augmentation.cutout": 0},
+    "erasing": {"augmentation.erase_probability": 0.0},
+    "policy": {"augmentation.policy": None},
+    "mixup": {"augmentation.mixup_alpha": 0.0},
+    "cutmix": {"augmentation.cutmix_alpha": 0.0},
+    "label_smoothing": {"augmentation.label_smoothing": 0.0},
+}
+_MODES = ("without", "alone")
+_BASES = {"without": "all", "alone": "none"}
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What one variant of a recipe reached, over seeds.
+
+    Attributes:
+        variant: `"all"`, `"none"`, `"without NAME"` or `"NAME alone"`.
+        accuracies: Of the validation images, one a seed, in [0, 1].
+        mean: Of the accuracies.
+        difference: Mean over seeds of the accuracy less that of the variant it is compared with
+            (`"all"` or `"none"`) at the same seed; `None` for these two.
+        interval: 95 % interval of the difference: Student's t over the seeds. It holds what comes
+            from initial weights, order and augmentation, for these images; `None` with one seed.
+    """
+
+    variant: str
+    accuracies: tuple[float, ...]
+    mean: float
+    difference: float | None
+    interval: tuple[float, float] | None
+
+
+def augmentations(recipe: Recipe) -> list[str]:
+    """Return the names of the augmentations that a recipe has switched on.
+
+    Example:
+        >>> from recipes import get_recipe
+        >>> augmentations(get_recipe("fashion-mini"))
+        ['flip', 'crop', 'cutout', 'label_smoothing']
+    """
+    return [name for name, off in _OFF.items() if recipe.override(off) != recipe]
+
+
+def variants(
+    recipe: Recipe, modes: Sequence[Literal["without", "alone"]] = ("without",)
+) -> dict[str, Recipe]:
+    """Return the recipes to compare, by name of the variant.
+
+    Args:
+        recipe: Its augmentations that are on are studied.
+        modes: `"without"`: all of them, then all but one; `"alone"`: none, then each by itself.
+
+    Raises:
+        ConfigError: If `modes` holds something else or nothing, or no augmentation is on.
+    """
+    unknown = [mode for mode in modes if mode not in _MODES]
+    if unknown or not modes:
+        raise ConfigError(f"modes must be 'without' or 'alone' or both, received: {modes!r}")
+    names = augmentations(recipe)
+    if not names:
+        raise ConfigError(f"recipe {recipe.name} has no augmentation switched on to study")
+    chosen = {}
+    if "without" in modes:
+        chosen["all"] = recipe
+        chosen |= {f"without {name}": recipe.override(_OFF[name]) for name in names}
+    if "alone" in modes:
+        chosen["none"] = _without(recipe, names)
+        chosen |= {
+            f"{name} alone": _without(recipe, [other for other in names if other != name])
+            for name in names
+        }
+    return chosen
+
+
+def ablate(
+    recipe: "Recipe | str",
+    data: "ImageData | str",
+    out: str | os.PathLike,
+    *,
+    seeds: int = 3,
+    modes: Sequence[Literal["without", "alone"]] = ("without",),
+    say: Callable[[str], None] | None = None,
+    progress: bool = True,
+) -> list[Effect]:
+    """Train every variant over several seeds; compare validation accuracies seed by seed.
+
+    The images and their split are the same for all runs, and so is everything of the recipe but
+    the augmentation in question. The validation images judge, so that the test images stay unused
+    for the choice that follows. Each run is a run directory `out/VARIANT/seedN`; those that are
+    finished are read and one that was interrupted goes on, so a series that was killed can be
+    started again. The result is written to `out/ablation.json`, too.
+
+    Args:
+        recipe: A `Recipe`, or the name of one in the catalogue.
+        data: From `load_data`, or a source that it takes.
+        out: Folder for the runs.
+        seeds: Number of seeds, at least 1: 0, 1 and so on, in place of the recipe's own.
+        modes: As for `variants`.
+        say: Receives a line before each run; default: standard error.
+        progress: Show the progress of each training.
+
+    Returns:
+        One `Effect` a variant, the one compared with before those compared.
+
+    Raises:
+        ConfigError: If an argument is wrong.
+        DataError: If the images cannot be used.
+        RunError: If `out` holds a run of another recipe, or of other images.
+
+    Example:
+        >>> effects = ablate("fashion-mini", "fashion-mini", "runs/ablation")  # doctest: +SKIP
+    """
+    from recipes.training import load_recipe_data, resolve_recipe, say_to_stderr
+
+    say = say or say_to_stderr
+    recipe = resolve_recipe(recipe)
+    if not isinstance(seeds, int) or seeds < 1:
+        raise ConfigError(f"seeds must be an integer of at least 1, received: {seeds!r}")
+    chosen = variants(recipe, modes)
+    data = load_recipe_data(recipe, data)
+    accuracies = {}
+    for variant, changed in chosen.items():
+        runs = []
+        for seed in range(seeds):
+            say(f"{variant}, seed {seed}")
+            directory = Path(out, variant.replace(" ", "-"), f"seed{seed}")
+            runs.append(
+                _finished(changed.override({"training.seed": seed}), data, directory, say, progress)
+            )
+        accuracies[variant] = [run.metrics["validation"]["accuracy"] for run in runs]
+    effects = _effects(accuracies)
+    write_json(
+        Path(out, "ablation.json"),
+        {
+            "recipe": recipe.to_dict(),
+            "source": data.source,
+            "fingerprint": data.fingerprint,
+            "validation_images": len(data.splits["validation"]),
+            "seeds": seeds,
+            "effects": [asdict(effect) for effect in effects],
+        },
+    )
+    return effects
+
+
+def _finished(recipe, data, directory, say, progress):
+    """Return the run of a recipe in a folder: read, gone on with, or trained."""
+    from recipes.training import train
+
+    if not directory.exists():
+        return train(recipe, data, directory, say=say, progress=progress)
+    run = Run(directory)
+    if run.recipe != recipe:
+        raise RunError(f"{directory} holds the run of another recipe: give another folder")
+    if run.data["fingerprint"] != data.fingerprint:
+        raise RunError(f"{directory} holds a run on other images: give another folder")
+    if run.finished:
+        return run
+    return train(recipe, data, directory, resume=True, say=say, progress=progress)
+
+
+def _without(recipe, names):
+    for name in names:
+        recipe = recipe.override(_OFF[name])
+    return recipe
+
+
+def _effects(accuracies):
+    effects = []
+    for variant, values in accuracies.items():
+        base = _BASES["alone" if variant.endswith(" alone") else "without"]
+        difference = interval = None
+        if variant not in _BASES.values():
+            pairs = [one - other for one, other in zip(values, accuracies[base], strict=True)]
+            difference, interval = statistics.mean(pairs), t_interval(pairs)
+        effects.append(
+            Effect(variant, tuple(values), statistics.mean(values), difference, interval)
+        )
+    return effects
+
+
+def t_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float] | None:
+    """Return Student's interval of the mean of a few values, or `None` for one alone.
+
+    Example:
+        >>> low, high = t_interval([1.0, 2.0, 3.0])
+        >>> round(low, 3), round(high, 3)
+        (-0.484, 4.484)
+    """
+    from scipy import stats
+
+    if len(values) < 2:
+        return None
+    error = statistics.stdev(values) / len(values) ** 0.5
+    reach = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1)) * error
+    mean = statistics.mean(values)
+    return mean - reach, mean + reach
