@@ -183,8 +183,8 @@ def rotation_matrix(degrees, height, width):
         float64 tensor of the shape of `degrees` and `(3, 3)`.
 
     Example:
-        >>> tf.round(rotation_matrix(90.0, 5, 5)).numpy().tolist()
-        [[0.0, -1.0, 4.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
+        >>> tf.cast(tf.round(rotation_matrix(90.0, 5, 5)), tf.int32).numpy().tolist()
+        [[0, -1, 4], [1, 0, 0], [0, 0, 1]]
     """
     angle = tf.cast(degrees, tf.float64) * (math.pi / 180)
     cosine, sine = tf.cos(angle), tf.sin(angle)
