@@ -6,10 +6,14 @@ Names are resolved when first used, so that importing the package loads no Tenso
 import importlib
 
 _PLACES = {
+    "Bound": "callbacks.stopping_criteria",
     "Checkpoint": "callbacks.checkpoint",
     "EarlyStopping": "callbacks.early_stopping",
+    "GeneralizationLoss": "callbacks.stopping_criteria",
     "GradualUnfreezing": "callbacks.gradual_unfreezing",
     "Progress": "callbacks.progress",
+    "ProgressQuotient": "callbacks.stopping_criteria",
+    "RisingStrips": "callbacks.stopping_criteria",
     "Validation": "callbacks.validation",
     "WarmupDecay": "callbacks.schedules",
     "WeightAverage": "callbacks.weight_average",

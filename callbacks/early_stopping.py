@@ -6,47 +6,80 @@ import math
 import keras
 import numpy as np
 
-# A metric whose name holds one of these grows as the model gets better.
+from callbacks.stopping_criteria import check_class_counts, standard_error
+
+# A metric whose name holds one of these grows, or shrinks, as the model gets better.
 _GROWING = ("acc", "auc", "precision", "recall", "f1", "fbeta", "iou", "r2", "kappa")
+_SHRINKING = (
+    *("loss", "error", "entropy", "divergence", "hinge", "poisson"),
+    *("ece", "mce", "nll", "brier", "mse", "mae", "mape", "rmse"),
+)
+# What other callbacks of this package add to the logs of an epoch.
+_ADDED = ("val_loss", "val_accuracy", "val_ece", "val_worst_recall")
 
 
 def better_direction(monitor: str) -> str:
     """Return `"max"` or `"min"` from the name of a metric.
 
+    Raises:
+        ValueError: If the name does not tell.
+
     Example:
         >>> better_direction("val_accuracy"), better_direction("val_loss")
         ('max', 'min')
     """
-    return "max" if any(word in monitor.lower() for word in _GROWING) else "min"
+    name = monitor.lower().removeprefix("val_")
+    if any(word in name for word in _SHRINKING):
+        return "min"
+    if any(word in name for word in _GROWING):
+        return "max"
+    raise ValueError(
+        f"cannot tell from its name whether {monitor!r} grows or shrinks as the model gets better: "
+        f"say mode='max' or mode='min'{_nearest(monitor, _ADDED)}"
+    )
+
+
+def _nearest(name, known):
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 class EarlyStopping(keras.callbacks.Callback):
     """Stop when a measure no longer improves; end on the weights of the best epoch.
 
-    Unlike the stock callback: a measure that does not exist raises after the first epoch instead
-    of warning for ever; a value that is not finite never becomes the best; the best weights are
-    restored whether or not training stopped early; with `average`, they are the averaged ones,
-    those that were measured; and its state can be saved and restored.
+    Unlike the stock callback: a measure that does not exist raises after the first batch, or at the
+    latest the first epoch, instead of warning for ever; a value that is not finite never becomes
+    the best; the best weights are restored whether or not training stopped early; with `average`,
+    they are the averaged ones, those that were measured; and its state can be saved and restored.
 
     Args:
         monitor: Name in the epoch's logs.
         patience: Epochs without improvement before stopping, or `None` to only keep the best.
-        min_delta: Least change that counts as improvement, 0 or more.
+        min_delta: Least change that counts as improvement, 0 or more; or `"standard_error"` for
+            that of the best value so far, a share of `validation_labels` such as an accuracy.
         mode: `"min"`, `"max"`, or `"auto"` to infer it from the name.
         restore_best_weights: Put the best epoch's weights into the model when training ends.
         min_epochs: Epochs that run whatever happens, 0 or more: patience counts from there, such as
             after the phase in which the head of a network trains alone. The best is kept from the
             first epoch on.
         average: A `WeightAverage` named before this callback, or `None`.
+        criterion: A criterion of Prechelt's beside patience, on the logs' `loss` and `val_loss`:
+            `GeneralizationLoss`, `ProgressQuotient` or `RisingStrips`; or `None`.
+        guards: `Bound`s, all of which an epoch must keep to become the best. Stopping is left to
+            `monitor`: epochs that improve it count as progress whether or not they keep them.
+        validation_labels: True classes of the validation images, integers, to check and to count
+            them; or `None`.
+        min_images_per_class: Refuse `validation_labels` with a class of fewer images.
 
     Attributes:
-        best: Best finite value seen, or `None`.
-        best_epoch: Its epoch counted from 1, or `None`.
+        best: Value of the epoch that would be restored, or `None`.
+        best_epoch: That epoch counted from 1, or `None`.
         stopped_epoch: The epoch counted from 1 after which it stopped training, or `None`.
         reason: A sentence that says what was done, after training.
 
     Raises:
-        ValueError: For a wrong argument; or after the first epoch if `monitor` is not in the logs.
+        ValueError: For a wrong argument; or once training reports its measures, if `monitor` or a
+            guard's is not among them.
 
     Example:
         >>> stopping = EarlyStopping("loss", patience=3)
@@ -67,16 +100,23 @@ class EarlyStopping(keras.callbacks.Callback):
         restore_best_weights=True,
         min_epochs=0,
         average=None,
+        criterion=None,
+        guards=(),
+        validation_labels=None,
+        min_images_per_class=0,
     ):
         super().__init__()
         if patience is not None and patience < 1:
             raise ValueError(f"patience must be 1 or more, or None, received: {patience!r}")
-        if not min_delta >= 0:
-            raise ValueError(f"min_delta must be 0 or more, received: {min_delta!r}")
         if mode not in ("auto", "min", "max"):
             raise ValueError(f"mode must be 'auto', 'min' or 'max', received: {mode!r}")
         if not min_epochs >= 0:
             raise ValueError(f"min_epochs must be 0 or more, received: {min_epochs!r}")
+        if validation_labels is not None:
+            check_class_counts(validation_labels, min_images_per_class)
+        elif min_images_per_class:
+            raise ValueError("min_images_per_class needs validation_labels to count")
+        _check_min_delta(min_delta, validation_labels)
         self.monitor = monitor
         self.patience = patience
         self.min_delta = min_delta
@@ -84,47 +124,83 @@ class EarlyStopping(keras.callbacks.Callback):
         self.restore_best_weights = restore_best_weights
         self.min_epochs = min_epochs
         self.average = average
+        self.criterion = criterion
+        self.guards = tuple(guards)
         self.best = None
         self.best_epoch = None
         self.stopped_epoch = None
         self.reason = None
+        self._images = None if validation_labels is None else len(validation_labels)
+        # The best value for patience, which guards do not touch.
+        self._reached = None
         self._wait = 0
+        self._verdict = None
+        self._losses = {"loss": [], "val_loss": []}
         self._best_weights = None
+        self._checked = False
 
-    def improves(self, value: float) -> bool:
-        """Whether `value` is better than the best by more than `min_delta`."""
+    def improves(self, value: float, best: float | None) -> bool:
+        """Whether `value` is better than `best` by more than `min_delta`."""
         if not math.isfinite(value):
             return False
-        if self.best is None:
+        if best is None:
             return True
-        gain = value - self.best if self.mode == "max" else self.best - value
-        return gain > self.min_delta
+        gain = value - best if self.mode == "max" else best - value
+        least = self.min_delta
+        return gain > (standard_error(best, self._images) if least == "standard_error" else least)
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Look, once, whether what is monitored can exist at all."""
+        if self._checked or not logs:
+            return
+        self._checked = True
+        known = {*logs, *(f"val_{name}" for name in logs), *_ADDED}
+        for name in (self.monitor, *(guard.monitor for guard in self.guards)):
+            close = difflib.get_close_matches(name, known - {name}, n=1, cutoff=0.8)
+            # A name unlike all others may be another callback's; it is looked for after the epoch.
+            if name not in known and close:
+                raise ValueError(self._unknown(name, logs))
 
     def on_epoch_end(self, epoch, logs=None):
         """Compare, remember, perhaps stop."""
-        value = self._value(logs or {})
-        if self.improves(value):
-            self.best, self.best_epoch, self._wait = value, epoch + 1, 0
+        logs = logs or {}
+        value = self._value(self.monitor, logs)
+        kept = all(guard.holds(self._value(guard.monitor, logs)) for guard in self.guards)
+        if kept and self.improves(value, self.best):
+            self.best, self.best_epoch = value, epoch + 1
             if self.restore_best_weights:
                 self._best_weights = self._measured_weights()
-            return
-        if epoch < self.min_epochs:
-            return
-        self._wait += 1
+        if self.improves(value, self._reached):
+            self._reached, self._wait = value, 0
+        elif epoch >= self.min_epochs:
+            self._wait += 1
+        self._judge(epoch, logs)
+
+    def _judge(self, epoch, logs):
+        """Stop if patience has run out or the criterion says so."""
+        if self.criterion is not None:
+            for name, losses in self._losses.items():
+                losses.append(self._value(name, logs))
+            if epoch >= self.min_epochs and all(map(math.isfinite, self._losses["val_loss"])):
+                self._verdict = self.criterion.verdict(*self._losses.values())
         if self.patience is not None and self._wait >= self.patience:
+            self._verdict = f"{self._wait} epochs without improvement"
+        if self._verdict:
             self.stopped_epoch = epoch + 1
             self.model.stop_training = True
 
-    def _value(self, logs):
-        if self.monitor not in logs:
-            known = sorted(logs)
-            close = difflib.get_close_matches(self.monitor, known, n=1, cutoff=0.5)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise ValueError(
-                f"EarlyStopping monitors {self.monitor!r}, which training does not report "
-                f"(it reports {', '.join(known)}){hint}"
-            )
-        return float(logs[self.monitor])
+    def _value(self, name, logs):
+        if name not in logs:
+            raise ValueError(self._unknown(name, logs))
+        return float(logs[name])
+
+    @staticmethod
+    def _unknown(name, logs):
+        known = sorted(logs)
+        return (
+            f"EarlyStopping monitors {name!r}, which training does not report "
+            f"(it reports {', '.join(known)}){_nearest(name, [*known, *_ADDED])}"
+        )
 
     def _measured_weights(self):
         if self.average is None:
@@ -134,18 +210,25 @@ class EarlyStopping(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         """Restore the best epoch and say so."""
-        if self.best_epoch is None:
-            self.reason = f"{self.monitor} was never finite; the last weights are kept"
-            return
-        if self.restore_best_weights:
-            self.model.set_weights(self._best_weights)
         stopped = (
-            f"stopped after epoch {self.stopped_epoch}: {self._wait} epochs without improvement; "
+            f"stopped after epoch {self.stopped_epoch}: {self._verdict}; "
             if self.stopped_epoch
             else ""
         )
+        if self.best_epoch is None:
+            why = (
+                f"{self.monitor} was never finite"
+                if self._reached is None
+                else f"no epoch kept {' and '.join(map(str, self.guards))}"
+            )
+            self.reason = f"{stopped}{why}; the last weights are kept"
+            return
+        if self.restore_best_weights:
+            self.model.set_weights(self._best_weights)
         kept = "kept" if self.restore_best_weights else "best was"
         self.reason = f"{stopped}{kept} epoch {self.best_epoch} with {self.monitor} {self.best:.4g}"
+        if self.guards:
+            self.reason += f", the best that kept {' and '.join(map(str, self.guards))}"
 
     def state(self) -> tuple[dict, list[np.ndarray]]:
         """Return what a resumed run needs: JSON values, and arrays."""
@@ -153,7 +236,10 @@ class EarlyStopping(keras.callbacks.Callback):
             "best": self.best,
             "best_epoch": self.best_epoch,
             "stopped_epoch": self.stopped_epoch,
+            "reached": self._reached,
             "wait": self._wait,
+            "verdict": self._verdict,
+            "losses": self._losses,
         }
         return values, list(self._best_weights or [])
 
@@ -162,5 +248,20 @@ class EarlyStopping(keras.callbacks.Callback):
         self.best = values["best"]
         self.best_epoch = values["best_epoch"]
         self.stopped_epoch = values["stopped_epoch"]
+        self._reached = values["reached"]
         self._wait = values["wait"]
+        self._verdict = values["verdict"]
+        self._losses = {name: list(losses) for name, losses in values["losses"].items()}
         self._best_weights = list(arrays) or None
+
+
+def _check_min_delta(min_delta, validation_labels):
+    if isinstance(min_delta, str):
+        if min_delta != "standard_error":
+            raise ValueError(
+                f"min_delta must be a number or 'standard_error', received: {min_delta!r}"
+            )
+        if validation_labels is None:
+            raise ValueError("min_delta='standard_error' needs validation_labels to count")
+    elif not min_delta >= 0:
+        raise ValueError(f"min_delta must be 0 or more, received: {min_delta!r}")

@@ -11,6 +11,8 @@ from callbacks.calibration import (
     softmax,
 )
 
+_MEASURES = ("val_loss", "val_accuracy", "val_ece", "val_worst_recall")
+
 
 def recall_by_class(predicted: np.ndarray, labels: np.ndarray, classes: int) -> list[float | None]:
     """Return the share of each class that was recognised; `None` for a class without images.
@@ -33,8 +35,9 @@ class Validation(keras.callbacks.Callback):
     """Measure the model on held-out images at the end of each epoch, in place of `validation_data`.
 
     Puts `val_loss` (negative log-likelihood in nats, without label smoothing or class weights),
-    `val_accuracy` and `val_ece` into the epoch's logs, where later callbacks read them: name it
-    before `EarlyStopping`. `recall` holds the recall of each class of the newest epoch.
+    `val_accuracy`, `val_ece` and `val_worst_recall` (the lowest recall of a class that has images)
+    into the epoch's logs, where later callbacks read them: name it before `EarlyStopping`. `recall`
+    holds the recall of each class of the newest epoch.
 
     Args:
         images: `tf.data.Dataset` of batches of images alone, in a fixed order.
@@ -60,7 +63,7 @@ class Validation(keras.callbacks.Callback):
             raise ValueError(f"Validation got {len(self.labels)} labels for {len(outputs)} images")
         if not np.isfinite(outputs).all():
             # Measures of a diverged model are not numbers; early stopping knows what to do.
-            logs.update(val_loss=float("nan"), val_accuracy=float("nan"), val_ece=float("nan"))
+            logs.update(dict.fromkeys(_MEASURES, float("nan")))
             self.recall = [None] * outputs.shape[1]
             return
         probabilities = softmax(outputs) if self.from_logits else outputs
@@ -69,3 +72,4 @@ class Validation(keras.callbacks.Callback):
         logs["val_loss"] = float(negative_log_likelihood(probabilities, self.labels))
         logs["val_accuracy"] = float((predicted == self.labels).mean())
         logs["val_ece"] = float(expected_calibration_error(probabilities, self.labels))
+        logs["val_worst_recall"] = min(share for share in self.recall if share is not None)

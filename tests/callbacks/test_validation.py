@@ -26,6 +26,7 @@ def test_measures_against_scikit_learn():
     assert logs["val_accuracy"] == accuracy_score(labels, predicted)
     assert 0 <= logs["val_ece"] <= 1
     assert validation.recall == pytest.approx(recall_score(labels, predicted, average=None))
+    assert logs["val_worst_recall"] == recall_score(labels, predicted, average=None).min()
 
 
 def test_a_diverged_model_gives_nan_and_no_warning():
@@ -35,7 +36,8 @@ def test_a_diverged_model_gives_nan_and_no_warning():
     validation.set_model(model)
     logs = {}
     validation.on_epoch_end(0, logs)
-    assert np.isnan(logs["val_loss"])
+    assert all(np.isnan(value) for value in logs.values())
+    assert set(logs) == {"val_loss", "val_accuracy", "val_ece", "val_worst_recall"}
     assert validation.recall == [None, None]
 
 
