@@ -11,6 +11,7 @@ _PLACES = {
     "EarlyStopping": "callbacks.early_stopping",
     "GeneralizationLoss": "callbacks.stopping_criteria",
     "GradualUnfreezing": "callbacks.gradual_unfreezing",
+    "PerClass": "callbacks.per_class",
     "Progress": "callbacks.progress",
     "ProgressQuotient": "callbacks.stopping_criteria",
     "RisingStrips": "callbacks.stopping_criteria",

@@ -37,7 +37,8 @@ class Validation(keras.callbacks.Callback):
     Puts `val_loss` (negative log-likelihood in nats, without label smoothing or class weights),
     `val_accuracy`, `val_ece` and `val_worst_recall` (the lowest recall of a class that has images)
     into the epoch's logs, where later callbacks read them: name it before `EarlyStopping`. `recall`
-    holds the recall of each class of the newest epoch.
+    holds the recall of each class of the newest epoch, and `probabilities` what was predicted, for
+    callbacks that measure more, such as `PerClass`.
 
     Args:
         images: `tf.data.Dataset` of batches of images alone, in a fixed order.
@@ -53,6 +54,7 @@ class Validation(keras.callbacks.Callback):
         self.from_logits = from_logits
         self.average = average
         self.recall = None
+        self.probabilities = None
 
     def on_epoch_end(self, epoch, logs=None):
         """Add the measures to `logs`."""
@@ -65,9 +67,11 @@ class Validation(keras.callbacks.Callback):
             # Measures of a diverged model are not numbers; early stopping knows what to do.
             logs.update(dict.fromkeys(_MEASURES, float("nan")))
             self.recall = [None] * outputs.shape[1]
+            self.probabilities = None
             return
         probabilities = softmax(outputs) if self.from_logits else outputs
         predicted = probabilities.argmax(axis=1)
+        self.probabilities = probabilities
         self.recall = recall_by_class(predicted, self.labels, probabilities.shape[1])
         logs["val_loss"] = float(negative_log_likelihood(probabilities, self.labels))
         logs["val_accuracy"] = float((predicted == self.labels).mean())
