@@ -126,8 +126,8 @@ def uniform_to_integer(uniform, limit):
     return tf.cast(tf.floor(uniform * tf.cast(limit, tf.float64)), tf.int32)
 
 
-def uniform_to_beta(uniform, alpha):
-    """Map numbers in `[0, 1)` to draws from Beta(alpha, alpha).
+def uniform_to_beta(uniform, alpha, beta=None):
+    """Map numbers in `[0, 1)` to draws from Beta(alpha, beta).
 
     By inversion: a table holds the quantiles at the middles of 2**14 equal steps, so the cumulative
     distribution of the draws is within 2**-15 of the true one. `tf.random.stateless_gamma`, the
@@ -136,23 +136,26 @@ def uniform_to_beta(uniform, alpha):
     Args:
         uniform: float64 tensor in `[0, 1)`.
         alpha: Positive Python number.
+        beta: Likewise; `None` is `alpha`.
 
     Returns:
         float64 tensor in `[0, 1]`, same shape.
     """
-    table = tf.constant(beta_quantiles(float(alpha)))
+    table = tf.constant(beta_quantiles(float(alpha), beta))
     return tf.gather(table, uniform_to_integer(uniform, _BETA_LEVELS))
 
 
 @functools.lru_cache(maxsize=32)
-def beta_quantiles(alpha):
-    """Return the float64 quantiles of Beta(alpha, alpha) that `uniform_to_beta` looks up."""
-    # SciPy takes a noticeable time to import, and only these two operations need it.
+def beta_quantiles(alpha, beta=None):
+    """Return the float64 quantiles of Beta(alpha, beta) that `uniform_to_beta` looks up."""
+    beta = alpha if beta is None else beta
+    # SciPy takes a noticeable time to import, and few operations need it.
     from scipy import special
 
     middles = (np.arange(_BETA_LEVELS // 2) + 0.5) / _BETA_LEVELS
-    lower = special.betaincinv(alpha, alpha, middles)
-    return np.concatenate([lower, 1.0 - lower[::-1]])
+    lower = special.betaincinv(alpha, beta, middles)
+    upper = lower if alpha == beta else special.betaincinv(beta, alpha, middles)
+    return np.concatenate([lower, 1.0 - upper[::-1]])
 
 
 def noise_bytes(keys, count):
