@@ -28,6 +28,7 @@ _HOMES = {
         "RandomFlip",
     ),
     "pipeline": ("compile_augmentation", "training_transform"),
+    "test_time": ("TestTimeAugment", "View"),
     "_labels": ("label_targets",),
     "_random": ("fold_seed",),
 }
