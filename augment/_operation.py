@@ -48,6 +48,7 @@ class Operation:
         scales: What `Draw.strength` shrinks: the `"magnitude"` (in `sample`) or the
             `"probability"` (here; no effect on a `selected` of the operation's own).
         probability: Chance in `[0, 1]` that an image is changed.
+        notes: Lines that say in words what is done, printed below the arguments.
         name: Name of the public function; set by `operation`.
         arguments: The arguments it was made with, defaults included; set by `operation`.
     """
@@ -60,6 +61,7 @@ class Operation:
     size: tuple[int, int] | None = None
     scales: Literal["magnitude", "probability"] = "magnitude"
     probability: float = 1.0
+    notes: tuple[str, ...] = ()
     name: str = ""
     arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 

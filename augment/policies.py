@@ -10,7 +10,7 @@ import math
 
 import tensorflow as tf
 
-from augment import _random, _validation, geometry, policy_tables
+from augment import _random, _validation, geometry, policy_notes, policy_tables
 from augment._operation import Operation, operation
 from augment.policy_steps import BLUR_RADIUS, StepTable, check_operations
 
@@ -93,7 +93,13 @@ def rand_augment(
         shares = tf.clip_by_value(magnitudes / largest, 0.0, 1.0)
         return steps.draw(draw, numbers, shares, step_probability)
 
-    return Operation(sample, steps.apply_all)
+    spread = f" (deviation {std:g})" if std else ""
+    notes = (
+        f"{n} of these at magnitude {m:g}{spread} of {largest}, each with chance "
+        f"{step_probability:g}:",
+        *policy_notes.list_operations(steps.magnitudes, m / largest, m / largest),
+    )
+    return Operation(sample, steps.apply_all, notes=notes)
 
 
 def rand_augment_table(table, increasing):
@@ -136,7 +142,8 @@ def trivial_augment_wide(
         magnitudes = draw.integer("magnitude", 0, bins, shape=(1,))
         return steps.draw(draw, numbers, tf.cast(magnitudes, tf.float64) / (bins - 1))
 
-    return Operation(sample, steps.apply_all)
+    notes = policy_notes.list_operations(steps.magnitudes, 0, 1)
+    return Operation(sample, steps.apply_all, notes=("one of these:", *notes))
 
 
 @operation
@@ -179,7 +186,8 @@ def auto_augment(*, table="imagenet", interpolation="nearest", fill="constant", 
         )
         return steps.draw(draw, tf.gather(numbers_of, chosen), shares, chances)
 
-    return Operation(sample, steps.apply_all)
+    notes = policy_notes.list_policies(policies, steps.magnitudes)
+    return Operation(sample, steps.apply_all, notes=("one of these, with chances:", *notes))
 
 
 @operation
@@ -257,7 +265,12 @@ def aug_mix(
             return tf.cast(tf.bitwise.right_shift(mixed + _ONE // 2, 16), tf.uint8)
         return mixed
 
-    return Operation(sample, apply)
+    lengths = "1 to 3" if depth == -1 else str(depth)
+    notes = (
+        f"the image mixed with {width} chains of {lengths} of these:",
+        *policy_notes.list_operations(steps.magnitudes, 0.01, severity / 10),
+    )
+    return Operation(sample, apply, notes=notes)
 
 
 def dirichlet(draw, label, alpha, count):
@@ -329,7 +342,15 @@ def three_augment(*, jitter=0.3, sigma=(0.1, 2.0), threshold=128):
         count = None if factors != (1.0, 1.0) else tf.constant(1)
         return steps.apply_all(image, branch, argument, unused, count)
 
-    return Operation(sample, apply)
+    notes = (
+        "one of these:",
+        "gray",
+        f"solarize {threshold:g} and above inverted",
+        f"blur {sigma[0]:g} to {sigma[1]:g} pixels",
+        "then in any order:",
+        *(f"{name} times {factors[0]:g} to {factors[1]:g}" for name in _JITTERED),
+    )
+    return Operation(sample, apply, notes=notes)
 
 
 _JITTERED = ("brightness", "contrast", "saturation")

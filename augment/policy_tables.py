@@ -37,12 +37,12 @@ class Step:
     Attributes:
         kernel: Name of what changes the pixels; all the shifts and turns are one warp.
         neutral: Argument that changes nothing; `None` if the operation has no argument.
-        unit: What the argument is measured in, for printing.
+        words: How it is printed: the argument stands for the braces.
     """
 
     kernel: str
     neutral: float | None = None
-    unit: str = ""
+    words: str = ""
 
 
 STEPS = {
@@ -51,19 +51,19 @@ STEPS = {
     "equalize": Step("equalize"),
     "invert": Step("invert"),
     "gray": Step("gray"),
-    "posterize": Step("posterize", 8.0, "bits kept"),
-    "solarize": Step("solarize", 256.0, "and brighter inverted"),
-    "solarize_add": Step("solarize_add", 0.0, "added below 128"),
-    "brightness": Step("brightness", 1.0, "times"),
-    "contrast": Step("contrast", 1.0, "times"),
-    "saturation": Step("saturation", 1.0, "times"),
-    "sharpness": Step("sharpness", 1.0, "times"),
-    "blur": Step("blur", None, "pixels"),
-    "rotate": Step("warp", 0.0, "degrees"),
-    "shear_x": Step("warp", 0.0, "pixels a row"),
-    "shear_y": Step("warp", 0.0, "pixels a column"),
-    "translate_x": Step("warp", 0.0, "pixels"),
-    "translate_y": Step("warp", 0.0, "pixels"),
+    "posterize": Step("posterize", 8.0, "{} bits kept"),
+    "solarize": Step("solarize", 256.0, "{} and above inverted"),
+    "solarize_add": Step("solarize_add", 0.0, "{} added below 128"),
+    "brightness": Step("brightness", 1.0, "times {}"),
+    "contrast": Step("contrast", 1.0, "times {}"),
+    "saturation": Step("saturation", 1.0, "times {}"),
+    "sharpness": Step("sharpness", 1.0, "times {}"),
+    "blur": Step("blur"),
+    "rotate": Step("warp", 0.0, "{} degrees"),
+    "shear_x": Step("warp", 0.0, "{} pixels a row"),
+    "shear_y": Step("warp", 0.0, "{} pixels a column"),
+    "translate_x": Step("warp", 0.0, "{} pixels"),
+    "translate_y": Step("warp", 0.0, "{} pixels"),
 }
 
 _ENHANCE = ("brightness", "saturation", "contrast", "sharpness")
