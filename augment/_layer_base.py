@@ -1,106 +1,123 @@
-"""What the layers have in common: seeds, configuration, and the shapes in which inputs come."""
+"""What the layers have in common: seeds, configuration, and how one is made from a function."""
 
 import functools
 import inspect
+import reprlib
 
 import keras
 
-from augment import _operation, _validation
-from augment._labels import label_targets
+from augment import _elements, _validation
+from augment._program import Program
 
 
-@functools.lru_cache(maxsize=128)
-def _compiled(operation, arguments):
-    # Shared by all layers with the same arguments, and kept out of their attributes: Keras would
-    # try to save a tf.function that is one.
-    return _operation.compiled(functools.partial(operation, **dict(arguments)))
-
-
-class _Augmentation(keras.layers.Layer):
-    """Base of all the layers.
-
-    Subclasses set `_operation`, a function of `augment`, and `_arguments`, the names of its keyword
-    arguments, which are attributes of the layer too.
-    """
-
-    _operation = None
-    _arguments = ()
+class Augmentation(keras.layers.Layer):
+    """Base of all the layers: changes a batch in training, in whichever form it comes."""
 
     def __init__(self, seed=None, **kwargs):
         # Autocasting would round images and targets to bfloat16 under a mixed-precision policy.
         super().__init__(autocast=False, **kwargs)
+        if seed is not None:
+            _validation.check_integer("seed", seed, 0)
         self.seed = seed
         self.supports_masking = True
         self._seeds = keras.random.SeedGenerator(seed)
+        self._made_program = None
 
-    def _run(self, *inputs):
-        arguments = tuple((name, _hashable(value)) for name, value in self._values().items())
-        return _compiled(self._operation, arguments)(*inputs, self._seeds.next())
+    def program(self):
+        """Return the `Program` of the layer's arguments; made when it is first needed."""
+        if self._made_program is None:
+            self._made_program = self._make_program()
+        return self._made_program
+
+    def _make_program(self):
+        raise NotImplementedError
+
+    def _current_strength(self):
+        return 1.0
+
+    def call(self, inputs, training=None):
+        """Return the inputs, changed if `training` is true."""
+        element, program = _elements.take_apart(inputs), self.program()
+        if program.mixes:
+            _elements.check_labels(element, type(self).__name__)
+        given = element.images, element.labels, element.weights
+        if training:
+            return element.replaced(*program(*given, self._seeds.next(), self._current_strength()))
+        program.check_size_is_kept(element.images, type(self).__name__)
+        if not program.mixes:
+            return inputs
+        # Rows in evaluation too, so that one loss fits both.
+        return element.replaced(element.images, program.targets(element.labels), element.weights)
+
+
+class _OfOneFunction(Augmentation):
+    """Base of the layers made from a function of `augment`.
+
+    Subclasses set `_function` and `_arguments`, the names of its keyword arguments, which are
+    attributes of the layer too.
+    """
+
+    _function = None
+    _arguments = ()
 
     def _values(self):
-        return {name: getattr(self, name) for name in self._arguments}
+        return {name: _plain(getattr(self, name)) for name in self._arguments}
+
+    def _make_program(self):
+        return _shared_program(type(self), tuple(self._values().items()))
+
+    def __str__(self):
+        """Return the layer's class and arguments."""
+        values = self._values()
+        values.pop("value_range", None)
+        arguments = ", ".join(f"{name}={reprlib.repr(value)}" for name, value in values.items())
+        return f"{type(self).__name__}({arguments})"
 
     def get_config(self):
         """Return every argument."""
         return {**super().get_config(), **self._values(), "seed": self.seed}
 
 
-def _hashable(value):
-    return tuple(value) if isinstance(value, list) else value
-
-
-class ImageAugmentation(_Augmentation):
+class ImageAugmentation(_OfOneFunction):
     """Base of the layers that change images alone."""
 
     def operation(self):
         """Return the `Operation` with the layer's arguments."""
-        values = self._values()
-        values.pop("value_range")
-        return self._operation.operation(**values)
+        return self._operation_of(**self._values())
 
-    def _run(self, images):
-        return self._operation(images, self._seeds.next(), **self._values())
+    @classmethod
+    def _operation_of(cls, value_range, **values):
+        return cls._function.operation(**values)
 
-    def call(self, inputs, training=None):
-        """Return the inputs, their images changed if `training` is true."""
-        if not training:
-            return inputs
-        if isinstance(inputs, dict):
-            _check_keys(inputs, ("images",))
-            return {**inputs, "images": self._run(inputs["images"])}
-        if isinstance(inputs, (tuple, list)):
-            images, *rest = inputs
-            return type(inputs)((self._run(images), *rest))
-        return self._run(inputs)
+    @classmethod
+    def _program_of(cls, **values):
+        return Program((cls._operation_of(**values),), value_range=values["value_range"])
 
 
-class MixAugmentation(_Augmentation):
+class MixAugmentation(_OfOneFunction):
     """Base of the layers that mix images and labels."""
 
-    def call(self, inputs, training=None):
-        """Return images and targets, mixed if `training` is true."""
-        if isinstance(inputs, dict):
-            _check_keys(inputs, ("images", "labels"))
-            images, targets = self._mix(inputs["images"], inputs["labels"], training)
-            return {**inputs, "images": images, "labels": targets}
-        if not isinstance(inputs, (tuple, list)) or len(inputs) != 2:
-            raise ValueError(
-                f"{type(self).__name__} mixes labels too: call it on (images, labels) or on "
-                f"{{'images': ..., 'labels': ...}}, received: {type(inputs).__name__}"
-            )
-        return self._mix(*inputs, training)
+    def mix(self):
+        """Return the `Mix` with the layer's arguments."""
+        return self._function.mix(**self._values())
 
-    def _mix(self, images, labels, training):
-        if training:
-            # Made outside XLA, which would drop the check that labels are below `classes`.
-            return self._run(images, label_targets(labels, classes=self.classes))
-        return images, label_targets(labels, classes=self.classes)
+    @classmethod
+    def _program_of(cls, **values):
+        return Program((), (cls._function.mix(**values),), value_range=None)
 
 
-def _check_keys(inputs, names):
-    missing = [name for name in names if name not in inputs]
-    if missing:
-        raise ValueError(f"inputs must have {missing}, received the keys: {sorted(inputs)}")
+@functools.lru_cache(maxsize=256)
+def _shared_program(layer_class, values):
+    # One for all layers with the same arguments, so that it is compiled once.
+    return layer_class._program_of(**dict(values))
+
+
+def _plain(value):
+    """Return an argument as it can be compared and kept: no arrays, and no lists of Keras' own."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    return tuple(map(_plain, value)) if isinstance(value, (list, tuple)) else value
 
 
 _KEYWORD = inspect.Parameter.POSITIONAL_OR_KEYWORD
@@ -111,17 +128,29 @@ Args:
     seed: Integer, or `None` for a random one. Layers of the same class and seed draw the same.
     **kwargs: Base layer arguments, such as `name`.
 
+{calls}
+
+Raises:
+    ValueError: If an argument is out of range.
+"""
+_IMAGE_CALLS = """\
 Call arguments:
     inputs: Images, or a tuple that begins with them, or a dictionary with the key "images"; uint8,
         float16, bfloat16 or float32, shape `(batch, height, width, channels)`.
     training: Nothing is changed unless this is true.
 
 Returns:
-    What came in, images of the same dtype.
+    What came in, images of the same dtype."""
+_MIX_CALLS = """\
+Call arguments:
+    inputs: `(images, labels)` or `(images, labels, weights)`, or a dictionary with these keys.
+        Labels are whole numbers of shape `(batch,)` or rows of shape `(batch, classes)`; weights
+        are one number an image, and are mixed by the same shares.
+    training: Unless this is true, images stay as they are and labels become rows unsmoothed, so
+        that one loss fits both.
 
-Raises:
-    ValueError: If an argument is out of range.
-"""
+Returns:
+    What came in, with the mixed images and, for labels, targets: float32 `(batch, classes)`."""
 
 
 def image_layer(function):
@@ -135,39 +164,59 @@ def image_layer(function):
         `random_flip` becomes `RandomFlip`. It takes the function's arguments, by place or name, and
         `seed`.
     """
-    name = function.__name__.title().replace("_", "")
     parameters = dict(function.operation.__signature__.parameters)
     parameters["value_range"] = inspect.signature(function).parameters["value_range"]
+    name = function.__name__.title().replace("_", "")
+    return _layer_class(name, ImageAugmentation, function, parameters, _IMAGE_CALLS)
+
+
+def mix_layer(name, function):
+    """Make the Keras layer of a batch mix.
+
+    Args:
+        name: Of the class, such as `"MixUp"`.
+        function: Public function made by `mixing.batch_mix`.
+
+    Returns:
+        Subclass of `MixAugmentation`, registered. It takes the function's keyword arguments, by
+        place or name, and `seed`.
+    """
+    parameters = dict(inspect.signature(function.mix).parameters)
+    return _layer_class(name, MixAugmentation, function, parameters, _MIX_CALLS)
+
+
+def _layer_class(name, base, function, parameters, calls):
+    own = tuple(parameters)
     parameters["seed"] = inspect.Parameter("seed", _KEYWORD, default=None)
     signature = inspect.Signature([entry.replace(kind=_KEYWORD) for entry in parameters.values()])
 
     def __init__(self, *arguments, **named):
-        own = {key: named.pop(key) for key in list(named) if key in parameters}
-        bound = signature.bind(*arguments, **own)
+        given = {key: named.pop(key) for key in list(named) if key in parameters}
+        bound = signature.bind(*arguments, **given)
         bound.apply_defaults()
         values = dict(bound.arguments)
-        ImageAugmentation.__init__(self, seed=values.pop("seed"), **named)
+        base.__init__(self, seed=values.pop("seed"), **named)
         for key, value in values.items():
             setattr(self, key, value)
-        _validation.check_value_range(self.value_range)
-        self.operation()
+        # Checks the arguments.
+        self.program()
 
-    own = [entry for entry in parameters if entry != "seed"]
-    base = inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)
+    rest = inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)
     made = type(
         name,
-        (ImageAugmentation,),
+        (base,),
         {
             "__init__": __init__,
             "__doc__": _LAYER_DOCSTRING.format(
                 summary=inspect.getdoc(function).splitlines()[0],
                 name=function.__name__,
                 arguments=", ".join(own),
+                calls=calls,
             ),
             "__module__": "augment.layers",
-            "__signature__": signature.replace(parameters=[*signature.parameters.values(), base]),
-            "_operation": staticmethod(function),
-            "_arguments": tuple(own),
+            "__signature__": signature.replace(parameters=[*signature.parameters.values(), rest]),
+            "_function": staticmethod(function),
+            "_arguments": own,
         },
     )
     return keras.saving.register_keras_serializable(package="keras_recipes")(made)

@@ -25,7 +25,8 @@ def random_flip(*, horizontal=True, vertical=False, probability=0.5):
     _validation.check_number("probability", probability, 0, 1)
 
     def sample(draw):
-        flips = draw.chance("", probability, shape=(2,)) & tf.constant([horizontal, vertical])
+        chances = probability * draw.strength
+        flips = draw.chance("", chances, shape=(2,)) & tf.constant([horizontal, vertical])
         return {"flips": flips, "selected": tf.reduce_any(flips, axis=1)}
 
     def apply(image, flips):

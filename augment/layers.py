@@ -12,15 +12,34 @@ defaults to training mode and can leave later layers of a model in it.
 import keras
 
 from augment import color, crop, erasing, flip, mixing
-from augment._layer_base import ImageAugmentation, MixAugmentation, image_layer
+from augment._layer_base import ImageAugmentation, image_layer, mix_layer
 
 # One line an operation, in the order of the modules' names.
 RandomBrightness = image_layer(color.random_brightness)
 RandomFlip = image_layer(flip.random_flip)
 
+CutMix = mix_layer("CutMix", mixing.cutmix)
+MixUp = mix_layer("MixUp", mixing.mixup)
+MixUpOrCutMix = mix_layer("MixUpOrCutMix", mixing.mixup_or_cutmix)
+
+
+class _Plain(ImageAugmentation):
+    def call(self, inputs, training=None):
+        if not training:
+            return inputs
+        if isinstance(inputs, dict):
+            return {**inputs, "images": self._run(inputs["images"])}
+        if isinstance(inputs, (tuple, list)):
+            images, *rest = inputs
+            return type(inputs)((self._run(images), *rest))
+        return self._run(inputs)
+
+    def _run(self, images):
+        return self._operation(images, self._seeds.next(), **self._values())
+
 
 @keras.saving.register_keras_serializable(package="keras_recipes")
-class RandomCrop(ImageAugmentation):
+class RandomCrop(_Plain):
     """Shift each image by up to `padding` pixels; `augment.random_crop` as a layer.
 
     Args:
@@ -52,7 +71,7 @@ class RandomCrop(ImageAugmentation):
 
 
 @keras.saving.register_keras_serializable(package="keras_recipes")
-class RandomErasing(ImageAugmentation):
+class RandomErasing(_Plain):
     """Replace a random rectangle inside each image; `augment.random_erasing` as a layer.
 
     Args:
@@ -94,7 +113,7 @@ class RandomErasing(ImageAugmentation):
 
 
 @keras.saving.register_keras_serializable(package="keras_recipes")
-class Cutout(ImageAugmentation):
+class Cutout(_Plain):
     """Replace a square centred on a random pixel of each image; `augment.cutout` as a layer.
 
     Args:
@@ -123,166 +142,3 @@ class Cutout(ImageAugmentation):
         self.probability = probability
         self.fill = fill
         erasing.check_cutout(**self._values())
-
-
-@keras.saving.register_keras_serializable(package="keras_recipes")
-class MixUp(MixAugmentation):
-    """Blend each image, and its label, with another of the batch; `augment.mixup` as a layer.
-
-    Args:
-        alpha: Parameter of the Beta distribution of the weights; 0 does not mix.
-        classes: Number of classes; may be left out if labels are rows.
-        label_smoothing: Share in `[0, 1)` of each target spread evenly over all classes.
-        probability: Chance in `[0, 1]` of being mixed.
-        mode: `"element"` draws for each image, `"batch"` once for all of them.
-        seed: As for `RandomFlip`.
-        **kwargs: Base layer arguments, such as `name`.
-
-    Call arguments:
-        inputs: `(images, labels)`, or a dictionary with these keys. Labels are whole numbers of
-            shape `(batch,)` or rows of shape `(batch, classes)`.
-        training: Unless this is true, images stay as they are and labels become rows unsmoothed,
-            so that one loss fits both.
-
-    Returns:
-        `(images, targets)`, or the dictionary with both replaced; targets are float32 of shape
-        `(batch, classes)`.
-
-    Raises:
-        ValueError: If an argument is out of range.
-
-    Example:
-        >>> inputs = (tf.zeros((2, 8, 8, 3), tf.uint8), tf.constant([0, 2]))
-        >>> images, targets = MixUp(classes=3, seed=1)(inputs, training=True)
-        >>> targets.shape
-        TensorShape([2, 3])
-    """
-
-    _operation = staticmethod(mixing.mixup)
-    _arguments = ("alpha", "classes", "label_smoothing", "probability", "mode")
-
-    def __init__(
-        self,
-        alpha=0.2,
-        classes=None,
-        label_smoothing=0.0,
-        probability=1.0,
-        mode="element",
-        seed=None,
-        **kwargs,
-    ):
-        super().__init__(seed=seed, **kwargs)
-        self.alpha = alpha
-        self.classes = classes
-        self.label_smoothing = label_smoothing
-        self.probability = probability
-        self.mode = mode
-        mixing.check_mixing(alpha, 0.0, 0.5, probability, classes, label_smoothing, mode)
-
-
-@keras.saving.register_keras_serializable(package="keras_recipes")
-class CutMix(MixAugmentation):
-    """Replace a rectangle of each image by that of another; `augment.cutmix` as a layer.
-
-    Args:
-        alpha: Parameter of the Beta distribution of the area that is kept; 0 does not mix.
-        classes: As for `MixUp`.
-        label_smoothing: As for `MixUp`.
-        probability: As for `MixUp`.
-        mode: As for `MixUp`.
-        seed: As for `RandomFlip`.
-        **kwargs: Base layer arguments, such as `name`.
-
-    Call arguments and returns: as for `MixUp`.
-
-    Raises:
-        ValueError: If an argument is out of range.
-
-    Example:
-        >>> inputs = (tf.zeros((2, 8, 8, 3), tf.uint8), tf.constant([0, 2]))
-        >>> images, targets = CutMix(classes=3, seed=1)(inputs, training=True)
-        >>> targets.shape
-        TensorShape([2, 3])
-    """
-
-    _operation = staticmethod(mixing.cutmix)
-    _arguments = ("alpha", "classes", "label_smoothing", "probability", "mode")
-
-    def __init__(
-        self,
-        alpha=1.0,
-        classes=None,
-        label_smoothing=0.0,
-        probability=1.0,
-        mode="element",
-        seed=None,
-        **kwargs,
-    ):
-        super().__init__(seed=seed, **kwargs)
-        self.alpha = alpha
-        self.classes = classes
-        self.label_smoothing = label_smoothing
-        self.probability = probability
-        self.mode = mode
-        mixing.check_mixing(0.0, alpha, 0.5, probability, classes, label_smoothing, mode)
-
-
-@keras.saving.register_keras_serializable(package="keras_recipes")
-class MixUpOrCutMix(MixAugmentation):
-    """Mix each image with another by MixUp or by CutMix; `augment.mixup_or_cutmix` as a layer.
-
-    Args:
-        mixup_alpha: `alpha` of `MixUp`; 0 leaves CutMix alone.
-        cutmix_alpha: `alpha` of `CutMix`; 0 leaves MixUp alone.
-        switch_probability: Chance in `[0, 1]` of CutMix instead of MixUp.
-        probability: As for `MixUp`.
-        classes: As for `MixUp`.
-        label_smoothing: As for `MixUp`.
-        mode: As for `MixUp`.
-        seed: As for `RandomFlip`.
-        **kwargs: Base layer arguments, such as `name`.
-
-    Call arguments and returns: as for `MixUp`.
-
-    Raises:
-        ValueError: If an argument is out of range.
-
-    Example:
-        >>> inputs = (tf.zeros((2, 8, 8, 3), tf.uint8), tf.constant([0, 2]))
-        >>> images, targets = MixUpOrCutMix(classes=3, seed=1)(inputs, training=True)
-        >>> targets.shape
-        TensorShape([2, 3])
-    """
-
-    _operation = staticmethod(mixing.mixup_or_cutmix)
-    _arguments = (
-        "mixup_alpha",
-        "cutmix_alpha",
-        "switch_probability",
-        "probability",
-        "classes",
-        "label_smoothing",
-        "mode",
-    )
-
-    def __init__(
-        self,
-        mixup_alpha=0.2,
-        cutmix_alpha=1.0,
-        switch_probability=0.5,
-        probability=1.0,
-        classes=None,
-        label_smoothing=0.0,
-        mode="element",
-        seed=None,
-        **kwargs,
-    ):
-        super().__init__(seed=seed, **kwargs)
-        self.mixup_alpha = mixup_alpha
-        self.cutmix_alpha = cutmix_alpha
-        self.switch_probability = switch_probability
-        self.probability = probability
-        self.classes = classes
-        self.label_smoothing = label_smoothing
-        self.mode = mode
-        mixing.check_mixing(**self._values())

@@ -1,199 +1,268 @@
-"""Chains of operations, compiled, in the form that a training pipeline maps over its batches."""
+"""Chains of augmentations: for datasets, and as a layer of a model."""
 
-import functools
+import textwrap
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-from augment import _random, _validation
-from augment._labels import label_targets, smooth_targets
-from augment._operation import compiled
-from augment.crop import check_random_crop, random_crop
-from augment.erasing import check_cutout, check_random_erasing, cutout, random_erasing
-from augment.flip import random_flip
-from augment.mixing import check_mixing, mixup_or_cutmix
-
-FLIPS = {False: (), "horizontal": ("horizontal",), "both": ("horizontal", "vertical")}
+from augment import _dataset, _elements, _validation
+from augment._layer_base import Augmentation, ImageAugmentation, MixAugmentation
+from augment._operation import stages
+from augment._program import Program
+from augment.training import training_transform  # noqa: F401 (its home as far as others know)
 
 
-def compile_augmentation(*steps, mix=None, jit_compile="auto"):
-    """Chain operations into one function `transform(images, labels, seed)` compiled by XLA.
+@keras.saving.register_keras_serializable(package="keras_recipes")
+class Pipeline(Augmentation):
+    """Augmentations one after the other, compiled as one, over a dataset or inside a model.
 
-    All of `steps` become one XLA program and `mix` a second one: an operation that reads other
-    images of the batch, such as MixUp, would make XLA compute each of these again for every image
-    that reads it. Compiling takes about half a second in all, once for every shape of batch, so
-    drop a shorter last batch while training. Where XLA cannot be had the same operations run as an
-    ordinary graph, with the same result.
+    `map` augments a batched `tf.data.Dataset`, which is the fast way: it runs beside the training
+    step. Called as a layer it augments in training alone.
 
-    Every operation draws numbers of its own from `seed`, so leaving one out changes nothing in the
-    others. The second `functools.partial` of the same function gets `fold_seed(seed, 1)`, the third
-    `fold_seed(seed, 2)`.
+    All steps work on one image before the next image is begun. Neighbouring geometric steps become
+    one warp, so that pixels are interpolated once, and neighbouring steps that change colours
+    smoothly one stage of float arithmetic, rounded once; printing a pipeline shows what was joined.
+
+    XLA compiles it once for every shape of batch, which takes seconds: prefer
+    `dataset.batch(..., drop_remainder=True)`, since a shorter last batch is compiled for itself.
 
     Args:
-        *steps: Functions `step(images, seed) -> images` with all else filled in, such as
-            `functools.partial(random_crop, padding=4)`.
-        mix: Function `mix(images, labels, seed) -> (images, targets)`, such as
-            `functools.partial(mixup, alpha=0.2, classes=10)`, or `None` to keep the labels as they
-            are. It gets `seed` itself. XLA compiles no check that whole-number labels are below
-            `classes`: if that is not certain, give `transform` rows made by `label_targets`.
-        jit_compile: Whether XLA compiles them: `True`, `False`, or `"auto"` to try first.
+        steps: Layers of `augment`: any that change images, then any that mix batches (such as
+            `MixUp`). Other pipelines may be among them, whose steps are taken in. The steps draw
+            from the seed of the pipeline, and float images are in its `value_range`, whatever
+            their own say.
+        seed: Integer, or `None` for a random one. The same seed gives the same draws; steps draw
+            independently of each other, and of which other steps there are.
+        value_range: Lowest and highest value of float images; uint8 ones are 0 to 255. Arguments
+            of the steps (such as what fills a hole) always speak of 0 to 255.
+        jit_compile: Whether XLA compiles it: `True`, `False`, or `"auto"` if it works here. Without
+            it the result is the same to a grey level, and slower.
+        strength: Number in `[0, 1]` to begin with; see the attribute.
+        **kwargs: Base layer arguments, such as `name`.
+
+    Attributes:
+        strength: Number in `[0, 1]` that may be set at any time, between steps of training too: 1
+            does all as the steps say, 0 nothing; between them the magnitudes of the steps shrink in
+            proportion or, of those without one, how often they are done. Batches that a dataset has
+            prefetched keep what they were made with. It is saved with a model.
+
+    Call arguments:
+        inputs: Images (uint8, float16, bfloat16 or float32, shape `(batch, height, width,
+            channels)`); a tuple `(images, labels)` or `(images, labels, weights)`, perhaps with
+            more; or a dictionary with the keys "images", "labels" and "weights" (or
+            "sample_weight" or "sample_weights"). A mix needs labels, and mixes weights by the same
+            shares. All other entries stay as they are.
+        training: Nothing is changed unless this is true, except that labels become rows if there
+            is a mix, so that one loss fits both.
 
     Returns:
-        A function `transform(images, labels, seed) -> (images, labels)`. `seed` is two integers.
+        What came in, images of the same dtype; with a mix, in place of labels targets, float32 of
+        shape `(batch, classes)`.
 
     Raises:
-        TypeError: If a step is no function.
-        ValueError: If `jit_compile` is something else.
+        ValueError: If steps follow a mix that do not mix, or an argument is out of range.
+        TypeError: If a step is no layer of `augment`.
 
     Example:
-        >>> transform = compile_augmentation(
-        ...     functools.partial(random_flip, vertical=True),
-        ...     functools.partial(cutout, size=8),
-        ...     mix=functools.partial(mixup_or_cutmix, classes=10),
-        ... )
-        >>> images, targets = transform(tf.zeros((4, 32, 32, 3), tf.uint8), [1, 2, 3, 4], [0, 0])
-        >>> targets.shape
-        TensorShape([4, 10])
-    """
-    _validation.check_choice("jit_compile", jit_compile, (True, False, "auto"))
-    for step in (*steps, *([] if mix is None else [mix])):
-        if not callable(step):
-            raise TypeError(f"steps must be functions of (images, seed), received: {step!r}")
-
-    operations = [getattr(step, "func", step) for step in steps]
-    repeats = [operations[:place].count(step) for place, step in enumerate(operations)]
-
-    def chain(images, seed):
-        for step, repeat in zip(steps, repeats, strict=True):
-            images = step(images, _random.fold_seed(seed, repeat) if repeat else seed)
-        return images
-
-    compiled_chain = compiled(chain, jit_compile) if steps else None
-    compiled_mix = None if mix is None else compiled(mix, jit_compile)
-
-    @tf.autograph.experimental.do_not_convert
-    def transform(images, labels, seed):
-        images = _validation.check_images(images)
-        seed = _random.check_seed(seed)
-        if compiled_chain is not None:
-            images = compiled_chain(images, seed)
-        if compiled_mix is None:
-            return images, labels
-        return compiled_mix(images, tf.convert_to_tensor(labels), seed)
-
-    return transform
-
-
-def training_transform(
-    *,
-    classes,
-    flip=False,
-    crop_padding=0,
-    crop_fill="constant",
-    cutout_size=0,
-    erase_probability=0.0,
-    mixup_alpha=0.0,
-    cutmix_alpha=0.0,
-    mix_probability=1.0,
-    switch_probability=0.5,
-    label_smoothing=0.0,
-    class_weights=None,
-    jit_compile="auto",
-):
-    """Return the function a training pipeline maps over its batches; by default all of it is off.
-
-    The order is flip, crop, Cutout, random erasing, MixUp or CutMix.
-
-    Args:
-        classes: Number of classes, at least 2.
-        flip: `False`, `"horizontal"` or `"both"`; chance one half for each.
-        crop_padding: `padding` of `random_crop`; 0 is off.
-        crop_fill: `fill` of `random_crop`.
-        cutout_size: `size` of `cutout` (filled with 0); 0 is off.
-        erase_probability: `probability` of `random_erasing` (filled with noise); 0 is off.
-        mixup_alpha: `alpha` of `mixup`; 0 is off.
-        cutmix_alpha: `alpha` of `cutmix`; 0 is off.
-        mix_probability: Chance that an image is mixed, if one of the two is on.
-        switch_probability: Chance of CutMix instead of MixUp, if both are on.
-        label_smoothing: Targets are `(1 - label_smoothing) * one_hot + label_smoothing / classes`.
-        class_weights: One non-negative weight a class, or `None`.
-        jit_compile: As for `compile_augmentation`.
-
-    Returns:
-        A function `transform(images, labels, seed)` for uint8 images of shape `(batch, height,
-        width, channels)`, whole-number labels of shape `(batch,)` and two integers. It returns
-        `(images, targets)`, or `(images, targets, weights)` with `class_weights`: images uint8,
-        targets float32 `(batch, classes)`, weights float32 `(batch,)`, for each image the sum over
-        classes of target times class weight. It is compiled as `compile_augmentation` says; the
-        same seed gives the same batch wherever it runs.
-
-    Raises:
-        ValueError: If an argument is out of range.
-
-    Example:
-        >>> transform = training_transform(classes=10, flip="horizontal", crop_padding=4)
+        >>> from augment import MixUp, RandomBrightness, RandomFlip
+        >>> steps = [RandomFlip(), RandomBrightness(factor=0.3), MixUp(classes=10)]
+        >>> pipeline = Pipeline(steps, seed=1)
         >>> batches = tf.data.Dataset.from_tensors((tf.zeros((8, 32, 32, 3), tf.uint8), [0] * 8))
-        >>> batches = batches.repeat().enumerate()
-        >>> batches = batches.map(
-        ...     lambda step, batch: transform(*batch, tf.stack([0, tf.cast(step, tf.int32)])),
-        ...     num_parallel_calls=tf.data.AUTOTUNE,
-        ... )
-        >>> [part.shape for part in batches.element_spec]
-        [TensorShape([8, 32, 32, 3]), TensorShape([8, 10])]
+        >>> images, targets = next(iter(pipeline.map(batches)))
+        >>> images.shape, targets.shape
+        (TensorShape([8, 32, 32, 3]), TensorShape([8, 10]))
+        >>> print(pipeline)
+        Pipeline(seed=1, value_range=(0, 255), strength=1)
+          1. RandomFlip(horizontal=True, vertical=False, probability=0.5)
+          2. RandomBrightness(factor=0.3, probability=1.0)
+          3. MixUp(alpha=0.2, classes=10, label_smoothing=0.0, probability=1.0, mode='element')
     """
-    classes = _validation.check_integer("classes", classes, 2)
-    weights = _check_class_weights(class_weights, classes)
-    steps = _image_steps(flip, crop_padding, crop_fill, cutout_size, erase_probability)
-    check_mixing(
-        mixup_alpha, cutmix_alpha, switch_probability, mix_probability, classes, label_smoothing
-    )
-    mix = functools.partial(
-        mixup_or_cutmix,
-        mixup_alpha=mixup_alpha,
-        cutmix_alpha=cutmix_alpha,
-        switch_probability=switch_probability,
-        probability=mix_probability,
-    )
-    mixes = mix_probability > 0 and (mixup_alpha > 0 or cutmix_alpha > 0)
-    augmentation = compile_augmentation(*steps, mix=mix if mixes else None, jit_compile=jit_compile)
 
-    @tf.autograph.experimental.do_not_convert
-    def transform(images, labels, seed):
-        # Outside XLA: it would drop the check that labels are below `classes`, and its fused
-        # multiply-add would move smoothed targets by a last bit.
-        targets = label_targets(labels, classes=classes)
-        images, targets = augmentation(images, targets, seed)
-        targets = smooth_targets(targets, label_smoothing)
-        if weights is None:
-            return images, targets
-        return images, targets, tf.linalg.matvec(targets, weights)
+    def __init__(
+        self,
+        steps,
+        *,
+        seed=None,
+        value_range=(0, 255),
+        jit_compile="auto",
+        strength=1.0,
+        **kwargs,
+    ):
+        super().__init__(seed=seed, **kwargs)
+        self.steps = list(steps)
+        self.value_range = value_range
+        self.jit_compile = jit_compile
+        self._strength = _Strength(_validation.check_number("strength", strength, 0, 1))
+        self._check_steps()
+        self.program()
 
-    return transform
+    @property
+    def strength(self):
+        """How much of what the steps say is done, a number in `[0, 1]`."""
+        return float(self._strength.for_datasets.numpy())
 
+    @strength.setter
+    def strength(self, value):
+        self._strength.assign(_validation.check_number("strength", value, 0, 1))
 
-def _image_steps(flip, crop_padding, crop_fill, cutout_size, erase_probability):
-    """Return the operations on images that are on, as functions of images and seed."""
-    _validation.check_choice("flip", flip, tuple(FLIPS))
-    check_random_crop(crop_padding, crop_fill)
-    check_cutout(cutout_size)
-    check_random_erasing(erase_probability)
-    axes = {axis: axis in FLIPS[flip] for axis in ("horizontal", "vertical")}
-    steps = (
-        (flip, functools.partial(random_flip, **axes)),
-        (crop_padding, functools.partial(random_crop, padding=crop_padding, fill=crop_fill)),
-        (cutout_size, functools.partial(cutout, size=cutout_size)),
-        (erase_probability, functools.partial(random_erasing, probability=erase_probability)),
-    )
-    return [step for strength, step in steps if strength]
+    @property
+    def members(self):
+        """The steps, with those of pipelines among them in place of these."""
+        members = []
+        for step in self.steps:
+            members += step.members if isinstance(step, Pipeline) else [step]
+        return members
 
+    def map(self, dataset, *, start=0, num_parallel_calls=tf.data.AUTOTUNE):
+        """Augment a batched dataset.
 
-def _check_class_weights(class_weights, classes):
-    """Return the weights as float32 of shape `(classes,)`, or `None`."""
-    if class_weights is None:
-        return None
-    weights = np.asarray(class_weights, np.float32)
-    if weights.shape != (classes,) or not np.isfinite(weights).all() or (weights < 0).any():
-        raise ValueError(
-            f"class_weights must be {classes} non-negative numbers, received: {class_weights!r}"
+        Batch `i` of the result depends on the batch, on the pipeline's seed and on `start + i`, and
+        on nothing else: neither on how many calls run in parallel, nor on when. A second pass over
+        the result, such as the next epoch of `fit`, goes on counting where the first ended, as if
+        the dataset had been repeated, so no epoch is augmented like another.
+
+        Args:
+            dataset: `tf.data.Dataset` of batches in one of the forms that a call takes, of known
+                height, width and channels. The number of images in a batch may be unknown.
+            start: Number of the first batch, at least 0, to go on with a run: what `map(dataset)`
+                gives from batch `k` on is `map(dataset.skip(k), start=k)`.
+            num_parallel_calls: As for `tf.data.Dataset.map`.
+
+        Returns:
+            `tf.data.Dataset` of as many batches in the same form and order.
+
+        Raises:
+            ValueError: If batches are not of the shape or form needed, or labels are missing.
+            TypeError: If `dataset` is none, or images are of another dtype.
+            tf.errors.InvalidArgumentError: From the dataset, if the first batch holds float images
+                that are clearly not in `value_range`, or labels are not below `classes`.
+        """
+        start = _validation.check_integer("start", start, 0)
+        program, seed = self.program(), self._number()
+        _dataset.check_spec(_dataset.element_spec(dataset), program, type(self).__name__)
+
+        def augmented(number, *batch):
+            batch = batch[0] if len(batch) == 1 else batch
+            element = _elements.take_apart(batch)
+            images = _dataset.checked_values(element.images, program.value_range, number == 0)
+            return element.replaced(
+                *program(
+                    images,
+                    element.labels,
+                    element.weights,
+                    tf.stack([tf.constant(seed, tf.int64), start + number]),
+                    self._strength.for_datasets.read_value(),
+                )
+            )
+
+        return _dataset.map_numbered(dataset, augmented, num_parallel_calls)
+
+    def summary(self, print_fn=print):
+        """Print the steps in order, and which of them run as one."""
+        print_fn(str(self))
+
+    def __str__(self):
+        text = f"value_range={tuple(self.value_range)}, strength={self.strength:g}"
+        lines = [f"{type(self).__name__}(seed={self.seed}, {text})"]
+        for number, (joined, members) in enumerate(self._stages(), start=1):
+            head = f"  {number}. "
+            inner = "\n".join(str(member) for member in members)
+            if joined:
+                lines.append(head + joined)
+                head = " " * len(head) + "  "
+                lines.append(textwrap.indent(inner, head))
+            else:
+                lines.append(head + textwrap.indent(inner, " " * len(head)).lstrip())
+        return "\n".join(lines)
+
+    def get_config(self):
+        """Return every argument, `strength` as it is now."""
+        return {
+            **super().get_config(),
+            "steps": [keras.saving.serialize_keras_object(step) for step in self.steps],
+            "seed": self.seed,
+            "value_range": tuple(self.value_range),
+            "jit_compile": self.jit_compile,
+            "strength": self.strength,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        """Make the pipeline that gave `config`."""
+        steps = [keras.saving.deserialize_keras_object(step) for step in config["steps"]]
+        return cls(**{**config, "steps": steps})
+
+    def save_own_variables(self, store):
+        """Save `strength`; it is no weight, so that the weights fit a model without the layer."""
+        store["strength"] = np.float64(self.strength)
+
+    def load_own_variables(self, store):
+        """Take `strength` back."""
+        self.strength = float(np.asarray(store["strength"]))
+
+    def _check_steps(self):
+        mixing = None
+        for step in self.members:
+            if isinstance(step, MixAugmentation):
+                mixing = step
+            elif not isinstance(step, ImageAugmentation):
+                raise TypeError(f"steps must be layers of augment, received: {step!r}")
+            elif mixing is not None:
+                raise ValueError(
+                    f"steps that mix must come last, received: {type(step).__name__} after "
+                    f"{type(mixing).__name__}"
+                )
+
+    def _make_program(self):
+        members = self.members
+        return Program(
+            [step.operation() for step in members if isinstance(step, ImageAugmentation)],
+            [step.mix() for step in members if isinstance(step, MixAugmentation)],
+            value_range=self.value_range,
+            jit_compile=self.jit_compile,
         )
-    return weights
+
+    def _stages(self):
+        """Return pairs: how some steps are joined, or "", and these steps."""
+        rest = list(self.members)
+        found = []
+        for group in stages(self.program().operations):
+            joined = _joined(group)
+            steps, rest = rest[: len(group)], rest[len(group) :]
+            found += [(joined, steps)] if joined else [("", [step]) for step in steps]
+        return found + [("", [step]) for step in rest]
+
+    def _current_strength(self):
+        return self._strength.for_models.read_value()
+
+    def _number(self):
+        """Return the seed as it was given or drawn."""
+        return int(keras.ops.convert_to_numpy(self._seeds.state)[0])
+
+
+def _joined(group):
+    """Return what a group of operations is run as, or "" if one after the other."""
+    if len(group) == 1:
+        return ""
+    if group[0].kind == "color":
+        return "one colour stage, rounded once"
+    warps = any(member.warp is not None for member in group)
+    return "one warp" if warps else ""
+
+
+class _Strength:
+    """A number in two variables, each on the device where it is read.
+
+    An object of its own, so that Keras does not count them among the weights.
+    """
+
+    def __init__(self, value):
+        with tf.init_scope():
+            self.for_models = tf.Variable(value, dtype=tf.float64, trainable=False)
+            with tf.device("CPU:0"):
+                self.for_datasets = tf.Variable(value, dtype=tf.float64, trainable=False)
+
+    def assign(self, value):
+        self.for_models.assign(value)
+        self.for_datasets.assign(value)

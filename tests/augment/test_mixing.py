@@ -196,7 +196,7 @@ class TestAll:
             ({"labels": [0.0, 1.0]}, r"labels must be .*received: float32 of shape \(2,\)"),
             ({"labels": [0, 1], "classes": None}, "classes must be given"),
             ({"labels": [0, 1, 2]}, "equally many, received: 2 images, 3 labels"),
-            ({"mode": "pairs"}, "mode must be 'element' or 'batch', received: 'pairs'"),
+            ({"mode": "pairs"}, "mode must be 'element' or 'batch' or 'pair', received: 'pairs'"),
             ({"probability": 2}, "probability must be a number"),
             ({"label_smoothing": 1}, "label_smoothing must be below 1"),
         ],
