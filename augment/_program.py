@@ -1,0 +1,93 @@
+"""What is done to a batch, as one compiled function: image operations, then mixes."""
+
+import tensorflow as tf
+
+from augment import _random, _validation
+from augment._labels import label_targets, smooth_targets
+from augment._operation import chain_of, compiled
+
+
+class Program:
+    """Image operations and batch mixes, compiled together, once for every shape of batch.
+
+    Args:
+        operations: `Operation`s, done to each image.
+        mixes: `mixing.Mix`es, done to the batch after that.
+        value_range: Lowest and highest value of float images; `None` if it does not matter.
+        jit_compile: Whether XLA compiles it: `True`, `False`, or `"auto"` to try first.
+    """
+
+    def __init__(self, operations, mixes=(), value_range=(0, 255), jit_compile="auto"):
+        self.operations = tuple(operations)
+        self.mixes = tuple(mixes)
+        self.value_range = value_range and _validation.check_value_range(value_range)
+        _validation.check_choice("jit_compile", jit_compile, (True, False, "auto"))
+        self._jit_compile = jit_compile
+        self._compiled = None
+
+    def __call__(self, images, labels, weights, seed, strength):
+        """Return images, labels and weights of one batch.
+
+        Args:
+            images: uint8 or float, shape `(batch, height, width, channels)`.
+            labels: What `label_targets` takes; anything, or `None`, if there are no mixes.
+            weights: One number an image, mixed as the labels are; or `None`.
+            seed: Two integers.
+            strength: Number or scalar tensor in `[0, 1]`.
+
+        Returns:
+            Images of the same dtype; with mixes, targets float32 `(batch, classes)` and weights
+            float32 of the shape they came in, else labels and weights as they are.
+        """
+        images = _validation.check_images(images, self.value_range)
+        seed, strength = _random.check_seed(seed), tf.cast(strength, tf.float64)
+        if not self.mixes:
+            if self.operations:
+                images, _ = self._run(images, None, seed, strength)
+            return images, labels, weights
+        # Outside XLA: it would drop the check that labels are below `classes`, and its fused
+        # multiply-add would move smoothed targets by a last bit.
+        rows = self.targets(labels)
+        classes = tf.shape(rows)[1]
+        if weights is not None:
+            weights = tf.convert_to_tensor(weights)
+            column = tf.cast(tf.reshape(weights, (-1, 1)), tf.float32)
+            rows = tf.concat([rows, column], axis=1)
+        images, rows = self._run(images, rows, seed, strength)
+        if weights is not None:
+            weights = tf.reshape(rows[:, classes], tf.shape(weights))
+            rows = rows[:, :classes]
+        # Smoothing and mixing may change places: both are linear and keep the sum of a row.
+        for mix in self.mixes:
+            rows = smooth_targets(rows, mix.label_smoothing)
+        return images, rows, weights
+
+    def check_size_is_kept(self, images, name):
+        """Raise `ValueError` if training would change the height or width of images."""
+        sizes = [member.size for member in self.operations if member.size is not None]
+        if sizes and tuple(images.shape[1:3]) != tuple(sizes[-1]):
+            height, width = sizes[-1]
+            raise ValueError(
+                f"{name} makes images of {height} x {width} in training, and outside of it changes "
+                f"nothing: its inputs must be of that size too, or be augmented in the dataset, "
+                f"received: {images.shape}"
+            )
+
+    def targets(self, labels):
+        """Return labels as the rows that the mixes need, not smoothed."""
+        classes = next((mix.classes for mix in self.mixes if mix.classes is not None), None)
+        return label_targets(labels, classes=classes)
+
+    def _run(self, images, rows, seed, strength):
+        if self._compiled is None:
+            # Not before it is used, since finding out whether XLA works takes a moment.
+            self._compiled = compiled(self._body, self._jit_compile)
+        return self._compiled(images, rows, seed, strength)
+
+    def _body(self, images, rows, seed, strength):
+        if self.operations:
+            images = chain_of(self.operations, self.value_range)(images, seed, strength)
+        for count, mix in enumerate(self.mixes):
+            own = _random.fold_seed(seed, count) if count else seed
+            images, rows = mix(images, rows, own, strength)
+        return images, rows
