@@ -7,19 +7,30 @@ import importlib
 
 _PLACES = {
     "Bound": "callbacks.stopping_criteria",
+    "BrierScore": "callbacks.streaming",
+    "CalibrationMonitor": "callbacks.calibration_monitor",
     "Checkpoint": "callbacks.checkpoint",
     "EarlyStopping": "callbacks.early_stopping",
+    "ExpectedCalibrationError": "callbacks.streaming",
     "GeneralizationLoss": "callbacks.stopping_criteria",
     "GradualUnfreezing": "callbacks.gradual_unfreezing",
     "PerClass": "callbacks.per_class",
     "Progress": "callbacks.progress",
     "ProgressQuotient": "callbacks.stopping_criteria",
     "RisingStrips": "callbacks.stopping_criteria",
+    "TemperatureScaling": "callbacks.temperature_scaling",
     "Validation": "callbacks.validation",
     "WarmupDecay": "callbacks.schedules",
     "WeightAverage": "callbacks.weight_average",
+    "adjust_priors": "callbacks.calibrators",
+    "calibration_measures": "callbacks.calibration_monitor",
+    "estimate_priors": "callbacks.calibrators",
     "expected_calibration_error": "callbacks.calibration",
+    "fit_isotonic": "callbacks.calibrators",
+    "fit_platt": "callbacks.calibrators",
     "fit_temperature": "callbacks.calibration",
+    "fit_vector_scaling": "callbacks.calibrators",
+    "scale_logits": "callbacks.temperature_scaling",
 }
 __all__ = sorted(_PLACES)
 
