@@ -11,6 +11,9 @@ from augment._operation import Operation, operation
 # Standard deviations at which the Gaussian is cut off: less than 0.3% of it lies beyond.
 TRUNCATE = 3.0
 
+# Radius up to which the errors of `_blur_levels` cannot leave 16 bits.
+_LARGEST_IN_LEVELS = 60
+
 
 def adjust_sharpness(image, factor):
     """Blend an image with its smoothed self, as `PIL.ImageEnhance.Sharpness` does.
@@ -30,39 +33,46 @@ def adjust_sharpness(image, factor):
     gain = (tf.cast(factor, tf.float32) - 1.0) / 13.0
     # As int16 the sums are five times as fast as in float32, and exact: at most 13 * 255.
     values = tf.cast(image, tf.int16) if image.dtype == tf.uint8 else image
-    detail = tf.cast(13 * values - _neighbourhood(values), tf.float32)
+    detail = tf.cast(13 * values - _neighbourhood(image, values.dtype), tf.float32)
     changed = tf.clip_by_value(tf.cast(values, tf.float32) + gain * detail, 0.0, 255.0)
     if image.dtype == tf.uint8:
         changed = tf.cast(changed + 0.5, tf.uint8)
     return tf.where(_is_inside(image), changed, image)
 
 
-def _neighbourhood(values):
-    """Return the sum of nine pixels, the middle one counted five times."""
-    height, width = _sizes(values)
-    padded = tf.pad(values, [[1, 1], [1, 1], [0, 0]])
-    total = 4 * values
-    for row in range(3):
-        for column in range(3):
-            total += padded[row : row + height, column : column + width]
-    return total
+def _neighbourhood(image, dtype):
+    """Return the sum of nine pixels, the middle one counted five times; wrong at the borders."""
+    height, width, channels = _sizes(image)
+    # As one long line a neighbour is always the same number of values away, and XLA reads whole
+    # vectors; at the borders it is a pixel of the next row.
+    line, row = tf.reshape(image, [-1]), width * channels
+    ends = tf.zeros([row + channels], image.dtype)
+    padded = materialize(tf.concat([ends, line, ends], axis=0), _first(image))
+    total = 4 * tf.cast(line, dtype)
+    for down in range(3):
+        for right in range(3):
+            start = down * row + right * channels
+            total += tf.cast(padded[start : start + height * row], dtype)
+    return tf.reshape(total, tf.shape(image))
 
 
 def _is_inside(image):
     """Return bool `(height, width, 1)`, false for the outermost pixels."""
-    height, width = _sizes(image)
+    height, width, _ = _sizes(image)
     rows, columns = tf.range(height), tf.range(width)
     rows = (rows > 0) & (rows < height - 1)
     columns = (columns > 0) & (columns < width - 1)
     return (rows[:, None] & columns)[..., None]
 
 
+def _first(image):
+    return tf.reshape(image, [-1])[0]
+
+
 def _sizes(image):
-    """Return height and width: Python integers where known, else int32 scalars."""
+    """Return height, width and channels: Python integers where known, else int32 scalars."""
     dynamic = tf.shape(image)
-    return tuple(
-        dynamic[axis] if image.shape[axis] is None else image.shape[axis] for axis in (0, 1)
-    )
+    return [dynamic[axis] if size is None else size for axis, size in enumerate(image.shape)]
 
 
 def gaussian_blur(image, sigma, radius):
@@ -84,9 +94,33 @@ def gaussian_blur(image, sigma, radius):
     if radius == 0:
         return image
     weights = _gaussian_weights(sigma, radius)
-    blurred = _blur_rows(image, weights, radius)
-    blurred = _blur_columns(blurred, weights, radius)
+    if image.dtype == tf.uint8 and radius <= _LARGEST_IN_LEVELS:
+        return _blur_levels(image, weights)
+    rows = _weighted(_mirrored(image, radius, 0), image, weights, 0, tf.multiply)
+    padded = _mirrored(tf.reshape(rows, tf.shape(image)), radius, 1)
+    blurred = tf.reshape(_weighted(padded, image, weights, 1, tf.multiply), tf.shape(image))
     return tf.cast(blurred + 0.5, tf.uint8) if image.dtype == tf.uint8 else blurred
+
+
+def _blur_levels(image, weights):
+    """Blur uint8 in 16-bit whole numbers, 64 to a level: twice as fast as in float32.
+
+    The sum of two values and a weighted difference still fit. Each product is off by less than 1/64
+    level.
+    """
+    weights = tf.cast(tf.round(weights * 2.0**16), tf.int16)
+    padded = _mirrored(image, weights.shape[0], 0)
+    rows = _weighted(padded, image, weights, 0, _high_half)
+    padded = _mirrored(tf.reshape(rows, tf.shape(image)), weights.shape[0], 1)
+    blurred = _weighted(padded, image, weights, 1, _high_half)
+    blurred = tf.bitwise.right_shift(blurred + 32, tf.constant(6, tf.int16))
+    return tf.cast(tf.reshape(tf.clip_by_value(blurred, 0, 255), tf.shape(image)), tf.uint8)
+
+
+def _high_half(first, second):
+    """Return the upper 16 bits of a product of int16, as one instruction does."""
+    product = tf.cast(first, tf.int32) * tf.cast(second, tf.int32)
+    return tf.cast(tf.bitwise.right_shift(product, 16), tf.int16)
 
 
 def blur_radius(sigma):
@@ -102,43 +136,53 @@ def _gaussian_weights(sigma, radius):
     return sides / (1.0 + 2.0 * tf.reduce_sum(sides))
 
 
-def _blur_rows(image, weights, radius):
-    size = _sizes(image)[0]
-    padded = materialize(_mirrored(image, radius, 0), weights[0])
+def _weighted(padded, image, weights, axis, multiply):
+    """Convolve the rows or columns of `(height, width * channels)`, extended by `_mirrored`."""
+    radius = weights.shape[0]
+    height, width, channels = _sizes(image)
+    step, size = (1, height) if axis == 0 else (channels, width * channels)
 
     def shifted(distance):
-        return tf.cast(padded[radius + distance : radius + distance + size], tf.float32)
+        start = (radius + distance) * step
+        part = padded[start : start + size] if axis == 0 else padded[:, start : start + size]
+        if part.dtype == tf.uint8:
+            part = tf.cast(part, weights.dtype)
+            part = part * 64 if weights.dtype == tf.int16 else part
+        return part
 
-    return materialize(_weighted(shifted, weights, radius), weights[0])
-
-
-def _blur_columns(image, weights, radius):
-    size = _sizes(image)[1]
-    padded = materialize(_mirrored(image, radius, 1), weights[0])
-    return _weighted(
-        lambda distance: padded[:, radius + distance : radius + distance + size], weights, radius
-    )
-
-
-def _weighted(shifted, weights, radius):
     middle = shifted(0)
-    total = middle
+    total, twice = middle, middle + middle
     for distance in range(1, radius + 1):
-        pair = (shifted(-distance) - middle) + (shifted(distance) - middle)
-        total += weights[distance - 1] * pair
-    return total
+        pair, weight = shifted(-distance) + shifted(distance), weights[distance - 1]
+        # By turns added and taken away, so that products cut off below do not sum up.
+        if distance % 2:
+            total += multiply(pair - twice, weight)
+        else:
+            total -= multiply(twice - pair, weight)
+    return materialize(total, weights[0])
 
 
 def _mirrored(image, radius, axis):
-    """Extend an image on both sides of an axis by its mirror image, as often as is needed."""
+    """Extend `(height, width, channels)` on both sides of an axis by its mirror image.
+
+    As often as is needed: a short image is mirrored again and again.
+
+    Returns:
+        `(height, width * channels)`, one of them larger by what was added.
+    """
     size = _sizes(image)[axis]
-    before = tf.range(-radius, 0) % (2 * size)
-    after = tf.range(size, size + radius) % (2 * size)
-    sides = [
-        tf.gather(image, tf.minimum(place, 2 * size - 1 - place), axis=axis)
-        for place in (before, after)
-    ]
-    return tf.concat([sides[0], image, sides[1]], axis=axis)
+    places = tf.range(-radius, 0), tf.range(size, size + radius)
+    places = [place % (2 * size) for place in places]
+    before, after = (tf.minimum(place, 2 * size - 1 - place) for place in places)
+    opaque = _first(image)
+
+    def lines(part):
+        return tf.reshape(part, [_sizes(part)[0], -1])
+
+    # Written out one by one: a concatenation of gathers would be searched for every pixel.
+    before = materialize(lines(tf.gather(image, before, axis=axis)), opaque)
+    after = materialize(lines(tf.gather(image, after, axis=axis)), opaque)
+    return materialize(tf.concat([before, lines(image), after], axis=axis), opaque)
 
 
 @operation
