@@ -13,15 +13,21 @@ import math
 
 import tensorflow as tf
 
-from augment import _validation
+from augment import _barrier, _validation
 
 INTERPOLATIONS = ("bilinear", "nearest")
 FILLS = ("constant", "nearest", "reflect")
 
 # Places are whole numbers of 2**-16 pixels: faster than floats and the same on every processor.
-_BITS = 16
-# Two parts of a place, in pixels, stay below this, so that their sum has 32 bits.
-_FARTHEST = 2**14 - 1
+_PLACE_BITS = 16
+# The same for how far away a place is, 1 being the plane of the image.
+_DEPTH_BITS = 24
+# Weights of the pixels next to a place, for uint8: two of them and a value are 30 bits.
+_WEIGHT_BITS = 11
+# Both parts of a place stay below this, so that their sum has 32 bits.
+_LIMIT = 2.0**30 - 2.0**16
+# Twice the side of an image is such a place.
+_LONGEST_SIDE = 2**13
 
 
 def check_warp(interpolation, fill, value):
@@ -44,128 +50,156 @@ def check_warp(interpolation, fill, value):
 def warp(image, matrix, *, interpolation="bilinear", fill="constant", value=0.0, perspective=False):
     """Fetch each pixel of the result from the place in the image that a matrix maps it to.
 
+    For uint8 images everything is computed in whole numbers: the same bits everywhere, at most 0.6
+    grey levels from the exact value, rounding included, where places are within 4,000 pixels.
+
     Args:
-        image: uint8, or float32 in `[0, 255]`, shape `(height, width, channels)`.
+        image: uint8, or float32 in `[0, 255]`, shape `(height, width, channels)`, sides of at most
+            8192 pixels.
         matrix: float32 or float64, shape `(3, 3)`; maps places in the result to places in the
             image.
         interpolation: `"bilinear"`, or `"nearest"` for the value of the pixel whose centre is
             nearest.
         fill: What lies outside: `"constant"` for `value`, `"nearest"` for the pixel of the edge,
-            `"reflect"` for the image mirrored at the centres of its edge pixels. Pixels from within
-            one pixel of the edge blend with it.
+            `"reflect"` for the image mirrored at the centres of its edge pixels. Bilinear places
+            between the outermost centres and what lies outside are blends of the two.
         value: Number in `[0, 255]`, or a tuple of one for each channel.
-        perspective: Whether the last row of the matrix may be other than `(0, 0, 1)`.
+        perspective: Whether the last row of the matrix may be other than `(0, 0, 1)`; takes longer.
 
     Returns:
         Image of the same shape and dtype.
 
     Raises:
-        ValueError: If `value` holds another number of entries than the image has channels.
+        ValueError: If a side is too long, or `value` holds another number of entries than the image
+            has channels.
     """
-    height, width = _sizes(image)
-    places = (_projected if perspective else _affine)(tf.cast(matrix, tf.float64), height, width)
-    x, y = map(_brought_inside, places, (width, height), (fill, fill))
-    padded = _padded(image, value)
-    pixels = tf.reshape(padded, (-1, padded.shape[-1]))
+    height, width, channels = _sizes(image)
+    value = _as_color(value, channels, image.dtype)
+    x, y = (_projected if perspective else _affine)(matrix, height, width)
+    if fill != "constant":
+        x, y = _brought_inside(x, width, fill), _brought_inside(y, height, fill)
+    pixels = tf.reshape(image, (-1, channels))
     if interpolation == "nearest":
-        x, y = _whole(x + (1 << _BITS - 1)), _whole(y + (1 << _BITS - 1))
-        return tf.gather(pixels, (y + 2) * (width + 4) + (x + 2))
-    base = (_whole(y) + 2) * (width + 4) + (_whole(x) + 2)
-    x, y = _share(x), _share(y)
-    above = _blend(pixels, base, base + 1, x)
-    below = _blend(pixels, base + (width + 4), base + (width + 5), x)
-    blended = above + (below - above) * y
-    return tf.cast(blended + 0.5, tf.uint8) if image.dtype == tf.uint8 else blended
+        return _nearest(pixels, x, y, height, width, value, opaque=matrix[0, 0])
+    return _bilinear(pixels, x, y, height, width, value)
 
 
 def _sizes(image):
-    """Return height and width, Python integers where known."""
-    dynamic = tf.shape(image)
-    return tuple(
-        dynamic[axis] if size is None else size for axis, size in enumerate(image.shape[:2])
-    )
+    """Return height, width and channels, Python integers where known."""
+    sizes = image.shape.as_list()
+    if max(size or 0 for size in sizes[:2]) > _LONGEST_SIDE:
+        raise ValueError(
+            f"images must have sides of at most {_LONGEST_SIDE} pixels to be warped, received: "
+            f"{image.shape}"
+        )
+    dynamic = None if image.shape.is_fully_defined() else tf.shape(image)
+    return [dynamic[axis] if size is None else size for axis, size in enumerate(sizes)]
+
+
+def _as_color(value, channels, dtype):
+    """Return the value outside as a tensor of the image's dtype, `()` or `(channels,)`."""
+    if isinstance(value, (tuple, list)) and isinstance(channels, int) and len(value) != channels:
+        raise ValueError(
+            f"value must be a number or one for each of the {channels} channels, received: {value}"
+        )
+    return tf.cast(tf.round(value) if dtype == tf.uint8 else value, dtype)
+
+
+def _nearest(pixels, x, y, height, width, value, opaque):
+    x, y = (_whole(place + (1 << _PLACE_BITS - 1)) for place in (x, y))
+    inside = _is_inside(x, width) & _is_inside(y, height)
+    # Twice as fast as when the place is computed again for each channel.
+    chosen = _barrier.materialize(tf.where(inside, y * width + x, -1), opaque)[..., None]
+    return tf.where(chosen >= 0, tf.gather(pixels, tf.maximum(chosen[..., 0], 0)), value)
+
+
+def _bilinear(pixels, x, y, height, width, value):
+    whole = pixels.dtype == tf.uint8
+    unit = 1 << _WEIGHT_BITS if whole else 1.0
+    working = tf.int32 if whole else tf.float32
+    total, outside = 0, unit * unit
+    for row, row_weight in _two_next_to(y, height, unit):
+        for column, column_weight in _two_next_to(x, width, unit):
+            weight = row_weight * column_weight
+            pixel = tf.cast(tf.gather(pixels, row * width + column), working)
+            total += pixel * weight[..., None]
+            outside -= weight
+    total += tf.cast(value, working) * outside[..., None]
+    if not whole:
+        return total
+    half = 1 << 2 * _WEIGHT_BITS - 1
+    return tf.cast(tf.bitwise.right_shift(total + half, 2 * _WEIGHT_BITS), tf.uint8)
+
+
+def _two_next_to(place, size, unit):
+    """Return index and weight of the pixels before and after each place; outside they weigh 0."""
+    before = _whole(place)
+    share = tf.bitwise.bitwise_and(place, (1 << _PLACE_BITS) - 1)
+    if isinstance(unit, int):
+        shift = _PLACE_BITS - _WEIGHT_BITS
+        share = tf.bitwise.right_shift(share + (1 << shift - 1), shift)
+    else:
+        share = tf.cast(share, tf.float32) * 2.0**-_PLACE_BITS
+    return [
+        (tf.clip_by_value(index, 0, size - 1), tf.where(_is_inside(index, size), weight, 0))
+        for index, weight in ((before, unit - share), (before + 1, share))
+    ]
 
 
 def _whole(place):
-    return tf.bitwise.right_shift(place, _BITS)
+    return tf.bitwise.right_shift(place, _PLACE_BITS)
 
 
-def _share(place):
-    share = tf.bitwise.bitwise_and(place, (1 << _BITS) - 1)
-    return tf.cast(share, tf.float32)[..., None] * 2.0**-_BITS
-
-
-def _blend(pixels, left, right, share):
-    left = tf.cast(tf.gather(pixels, left), tf.float32)
-    right = tf.cast(tf.gather(pixels, right), tf.float32)
-    return left + (right - left) * share
-
-
-def _padded(image, value):
-    """Return the image with two pixels of `value` around it."""
-    paddings = [[2, 2], [2, 2], [0, 0]]
-    if not isinstance(value, tuple):
-        if image.dtype == tf.uint8:
-            value = round(value)
-        return tf.pad(image, paddings, constant_values=tf.cast(value, image.dtype))
-    if image.shape[-1] not in (None, len(value)):
-        raise ValueError(
-            f"value must be a number or {image.shape[-1]} of them, one for each channel, received: "
-            f"{value}"
-        )
-    color = tf.constant([round(entry) for entry in value] if image.dtype == tf.uint8 else value)
-    inside = tf.pad(tf.ones_like(image[..., :1], tf.bool), paddings)
-    return tf.where(inside, tf.pad(image, paddings), tf.cast(color, image.dtype))
+def _is_inside(index, size):
+    return (index >= 0) & (index < size)
 
 
 def _affine(matrix, height, width):
-    """Return where the pixels of the result come from, as two int32 `(height, width)`."""
-    return tuple(_linear(matrix[row], height, width, 2.0**_BITS) for row in range(2))
+    """Return where the pixels of the result come from: x and y, int32 `(height, width)`."""
+    return _linear(matrix[:2], height, width, [_PLACE_BITS] * 2)
 
 
 def _projected(matrix, height, width):
     """Return the same of a matrix with any last row."""
-    x, y = (tf.cast(place, tf.float32) for place in _affine(matrix, height, width))
-    depth = tf.cast(_linear(matrix[2], height, width, 2.0**24), tf.float32) * 2.0**-24
-    farthest = float(_FARTHEST << _BITS)
-    # What lies behind the eye is not seen.
-    return tuple(
+    bits = [_PLACE_BITS, _PLACE_BITS, _DEPTH_BITS]
+    x, y, depth = (tf.cast(part, tf.float32) for part in _linear(matrix, height, width, bits))
+    # Only a quotient of whole numbers, no sum that a processor may round in one step with it.
+    near = tf.maximum(depth, 1.0) * 2.0**-_DEPTH_BITS
+    # What lies behind the eye is not seen: it is sent far outside.
+    return [
         tf.cast(
-            tf.round(
-                tf.where(depth > 0, tf.clip_by_value(place / depth, -farthest, farthest), -farthest)
-            ),
+            tf.where(depth > 0, tf.round(tf.clip_by_value(part / near, -_LIMIT, _LIMIT)), -_LIMIT),
             tf.int32,
         )
-        for place in (x, y)
-    )
+        for part in (x, y)
+    ]
 
 
-def _linear(row, height, width, scale):
-    """Return `row . (x, y, 1) * scale` for each pixel as int32 `(height, width)`.
+def _linear(rows, height, width, bits):
+    """Return `row . (x, y, 1) * 2**bits` for each pixel, int32 `(height, width)` for each row.
 
     The part of the column and the part of the row are rounded apart and then added: exact to one
-    unit, and no product is left for each pixel.
+    unit, with no multiplication left for each pixel.
     """
+    rows = tf.cast(rows, tf.float64)
+    scale = tf.constant([[2.0**entry] for entry in bits], tf.float64)
     middle = (tf.cast(width, tf.float64) - 1.0) / 2.0
-    columns = row[0] * (tf.cast(tf.range(width), tf.float64) - middle)
-    rows = row[1] * tf.cast(tf.range(height), tf.float64) + (row[0] * middle + row[2])
-    farthest = float(_FARTHEST << _BITS)
-    columns, rows = (
-        tf.cast(tf.round(tf.clip_by_value(part * scale, -farthest, farthest)), tf.int32)
-        for part in (columns, rows)
-    )
-    return columns + rows[:, None]
+    across = rows[:, :1] * (tf.cast(tf.range(width), tf.float64) - middle)
+    down = rows[:, 1:2] * tf.cast(tf.range(height), tf.float64)
+    down += rows[:, :1] * middle + rows[:, 2:]
+    parts = tf.clip_by_value(tf.concat([across, down], axis=1) * scale, -_LIMIT, _LIMIT)
+    # Else XLA computes both parts again, in float64, for each pixel: half the speed.
+    parts = _barrier.materialize(tf.cast(tf.round(parts), tf.int32), rows[0, 0])
+    return [parts[at, :width] + parts[at, width:, None] for at in range(len(bits))]
 
 
 def _brought_inside(place, size, fill):
-    """Return places inside the padded image that hold the values of the places given."""
-    if fill == "constant":
-        return tf.clip_by_value(place, -2 << _BITS, size << _BITS)
-    last = (size - 1) * (1 << _BITS)
+    """Return the place inside the image that holds the value of each place."""
+    last = (size - 1) * (1 << _PLACE_BITS)
     if fill == "reflect":
         period = tf.maximum(2 * last, 1)
         times = tf.floor(tf.cast(place, tf.float32) / tf.cast(period, tf.float32))
-        place = place - tf.cast(times, tf.int32) * period
+        place -= tf.cast(times, tf.int32) * period
         # The quotient may have been rounded to the next whole number: both sides are mirrored.
         place = tf.abs(last - tf.abs(tf.abs(place) - last))
     return tf.clip_by_value(place, 0, last)
