@@ -53,6 +53,19 @@ def test_same_pixels_eager_graph_xla_and_unknown_sizes(random_images, name):
 
 
 @pytest.mark.parametrize("name", ALL)
+def test_xla_compiles_it_once_for_all_seeds(random_images, name):
+    """A slice that begins at a drawn place makes the seed a constant: one program for each seed.
+
+    `tf.slice` and `x[place]` do; `tf.gather` and `tf.roll` do not.
+    """
+    operation, images = bind(name), tf.constant(random_images(11, 7, 10))
+    seed = tf.constant([3, 4], tf.int64)
+    compiled = tf.function(operation, autograph=False, jit_compile=True)
+    program = compiled.experimental_get_compiler_ir(images, seed)(stage="hlo")
+    assert "s64[2]" in program.splitlines()[0]
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_same_pixels_in_parallel_tf_data(random_images, map_seeds, name):
     operation, images = bind(name), tf.constant(random_images(5))
     results = map_seeds(lambda seed: tuple(operation(images, seed)), 6)
