@@ -74,7 +74,9 @@ class Mix:
             image, mine = inputs
 
             def partner():
-                return images[mine["partner"]]
+                # Not `images[...]`: XLA would take the seed it depends on for a constant, and compile
+                # anew for every seed.
+                return tf.gather(images, mine["partner"])
 
             def changed():
                 return tf.cond(
