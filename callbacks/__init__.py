@@ -26,6 +26,7 @@ _PLACES = {
     "calibration_measures": "callbacks.calibration_monitor",
     "estimate_priors": "callbacks.calibrators",
     "expected_calibration_error": "callbacks.calibration",
+    "find_learning_rate": "callbacks.learning_rate_finder",
     "fit_isotonic": "callbacks.calibrators",
     "fit_platt": "callbacks.calibrators",
     "fit_temperature": "callbacks.calibration",
