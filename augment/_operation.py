@@ -219,7 +219,7 @@ def stages(operations):
     """Group operations that run as one: a list of lists, in order.
 
     A run of `"geometry"` operations is a group if their `warp` arguments are equal (`None` goes
-    with any), and a run of `"color"` ones is.
+    with any, and with and without `perspective` go together), and a run of `"color"` ones is.
     """
     groups = []
     for member in operations:
@@ -232,7 +232,7 @@ def stages(operations):
 
 def _run_as_one(group):
     kinds = {member.kind for member in group}
-    warps = {member.warp for member in group if member.warp is not None}
+    warps = {frozenset(member.warp) - {("perspective", True)} for member in group if member.warp}
     return kinds == {"color"} or (kinds == {"geometry"} and len(warps) <= 1)
 
 
@@ -251,7 +251,9 @@ def _stage(group, seeds, sizes, strength):
     warps = [member.warp for member in group if member.warp is not None]
     if len(group) == 1 or not warps:
         return rows, functools.partial(_plain_stage, group), sizes
-    return _composed(group, drawn_of), functools.partial(_warp_stage, dict(warps[0])), sizes
+    # They are equal, but some may have `perspective`, which then holds for the product.
+    arguments = dict(itertools.chain(*warps))
+    return _composed(group, drawn_of), functools.partial(_warp_stage, arguments), sizes
 
 
 def _composed(group, drawn_of):

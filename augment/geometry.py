@@ -256,6 +256,52 @@ def shear_matrix(horizontal, vertical, height, width):
     return _about_centre(one, horizontal, vertical, one, height, width)
 
 
+def perspective_matrix(corners, height, width):
+    """Move the corners of the image, and everything else as a flat picture seen from the side.
+
+    Args:
+        corners: Where the centres of the corner pixels go, shape `(..., 4, 2)`: x and y as shares
+            of the way from the first to the last pixel, clockwise from the upper left corner. They
+            must form a shape without dents around the centre of the image.
+        height: Rows of the image.
+        width: Columns of the image.
+
+    Returns:
+        float64 tensor `(..., 3, 3)`; the last row gives 1 at the centre.
+
+    Source:
+        Heckbert, "Fundamentals of Texture Mapping and Image Warping", 1989, section 2.2.3, here
+        without its divisions: a multiple of the matrix does the same.
+    """
+    corners = tf.cast(corners, tf.float64)
+    first, right, across, below = tf.unstack(corners, axis=-2)
+    to_right, to_below, bend = right - across, below - across, first - right + across - below
+    scale = _cross(to_right, to_below)[..., None]
+    tilts = tf.stack([_cross(bend, to_below), _cross(to_right, bend)], axis=-1)
+    columns = [
+        (right - first) * scale + tilts[..., :1] * right,
+        (below - first) * scale + tilts[..., 1:] * below,
+        first * scale,
+    ]
+    last_row = tf.concat([tilts, scale], axis=-1)
+    forward = tf.concat([tf.stack(columns, axis=-1), last_row[..., None, :]], axis=-2)
+    # The inverse but for a factor, which the last line takes out.
+    one, two, three = tf.unstack(forward, axis=-2)
+    inverse = tf.stack(
+        [tf.linalg.cross(two, three), tf.linalg.cross(three, one), tf.linalg.cross(one, two)],
+        axis=-1,
+    )
+    sides = [tf.cast(tf.maximum(size - 1, 1), tf.float64) for size in (width, height)]
+    sides = tf.stack([*sides, tf.constant(1.0, tf.float64)])
+    matrix = inverse * sides[:, None] / sides
+    middle = tf.stack([sides[0] / 2.0, sides[1] / 2.0, sides[2]])
+    return matrix / tf.reduce_sum(matrix[..., 2:, :] * middle, axis=-1, keepdims=True)
+
+
+def _cross(first, second):
+    return first[..., 0] * second[..., 1] - first[..., 1] * second[..., 0]
+
+
 def _about_centre(a, b, c, d, height, width):
     """Return `[[a, b], [c, d]]` about the centre as matrices `(..., 3, 3)`."""
     x, y = ((tf.cast(size, tf.float64) - 1.0) / 2.0 for size in (width, height))
