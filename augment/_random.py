@@ -26,6 +26,10 @@ _BETA_LEVELS = 2**14
 _ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
 _PARITY = np.uint32(0x1BD11BDA)
 
+# What the state of `noise_words` moves by from one word to the next: noise that goes on where that
+# of a key left off after `count` bytes has the key `key + count * NOISE_STEP`.
+NOISE_STEP = np.uint32(0x9E3779B9)
+
 
 def check_seed(seed):
     """Return `seed` as an int64 tensor of shape `(2,)`, or raise `ValueError`."""
@@ -158,21 +162,33 @@ def beta_quantiles(alpha, beta=None):
     return np.concatenate([lower, 1.0 - upper[::-1]])
 
 
-def noise_bytes(keys, count):
-    """Return `count` pseudo-random bytes for every key, as uint8 of shape `keys.shape + (count,)`.
+def noise_words(keys, count):
+    """Return `count` pseudo-random uint32 words for every key, shape `keys.shape + (count,)`.
 
-    Each byte is the top of MurmurHash3's 32-bit finaliser over a Weyl sequence that starts at the
-    key (SplitMix32). It takes a sixth of the steps of Threefry, which for whole images would cost
-    more than all the rest.
+    Each is MurmurHash3's 32-bit finaliser of a Weyl sequence that starts at the key (SplitMix32).
+    It takes a sixth of the steps of Threefry, which for whole images would cost more than all the
+    rest.
 
     Args:
         keys: uint32 tensor.
         count: Integer, or int32 scalar tensor.
     """
     shift = tf.bitwise.right_shift
-    state = keys[..., None] + tf.cast(tf.range(count), tf.uint32) * np.uint32(0x9E3779B9)
+    state = keys[..., None] + tf.cast(tf.range(count), tf.uint32) * NOISE_STEP
     for distance, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
         state = tf.bitwise.bitwise_xor(state, shift(state, np.uint32(distance)))
         state *= np.uint32(factor)
-    state = tf.bitwise.bitwise_xor(state, shift(state, np.uint32(16)))
-    return tf.cast(shift(state, np.uint32(24)), tf.uint8)
+    return tf.bitwise.bitwise_xor(state, shift(state, np.uint32(16)))
+
+
+def noise_bytes(keys, count):
+    """Return `count` pseudo-random bytes for every key: the highest of each of `noise_words`.
+
+    Args:
+        keys: uint32 tensor.
+        count: Integer, or int32 scalar tensor.
+
+    Returns:
+        uint8 of shape `keys.shape + (count,)`.
+    """
+    return tf.cast(tf.bitwise.right_shift(noise_words(keys, count), np.uint32(24)), tf.uint8)
