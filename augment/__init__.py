@@ -29,6 +29,7 @@ _HOMES = {
     ),
     "pipeline": ("Pipeline",),
     "training": ("compile_augmentation", "training_transform"),
+    "sheet": ("show",),
     "test_time": ("TestTimeAugment", "View"),
     "_labels": ("label_targets",),
     "_random": ("fold_seed",),
