@@ -56,7 +56,7 @@ def suggest_rates(rates, losses) -> dict[str, float]:
 
         - `minimum/10`: a tenth of the rate of the lowest loss;
         - `steepest`: where the loss falls fastest over the logarithm of the rate;
-        - `valley`: a little into the second third of the longest falling subsequence;
+        - `valley`: about half of the way along the longest falling subsequence;
         - `slide`: going down from the highest rate, before the slope of the loss stops changing:
           the right end of the last valley.
 
@@ -67,7 +67,7 @@ def suggest_rates(rates, losses) -> dict[str, float]:
         >>> rates = np.geomspace(1e-4, 1, 9)
         >>> found = suggest_rates(rates, [3, 3, 2.9, 2.5, 1.5, 1.0, 0.9, 1.2, 5])
         >>> {name: round(rate, 4) for name, rate in found.items()}
-        {'minimum/10': 0.01, 'steepest': 0.01, 'valley': 0.01, 'slide': 0.0001}
+        {'minimum/10': 0.01, 'steepest': 0.01, 'valley': 0.0032, 'slide': 0.0001}
 
     Source:
         Smith, "Cyclical learning rates for training neural networks", 2015, section 3.3; the four
@@ -88,15 +88,14 @@ def suggest_rates(rates, losses) -> dict[str, float]:
 
 
 def _valley(losses):
-    """Return the place half a third after the first third of the longest falling subsequence."""
+    """Return the place half of the way along the longest falling subsequence, by thirds."""
     lengths = np.ones(len(losses), int)
     for place in range(1, len(losses)):
         before = lengths[:place][losses[:place] > losses[place]]
         lengths[place] = 1 + before.max(initial=0)
     end = int(lengths.argmax())
-    third = (lengths[end] - 1) / 3
-    start = end - (lengths[end] - 1)
-    return start + int(third) + int(third / 2)
+    third = lengths[end] / 3
+    return end - lengths[end] + int(third) + int(third / 2)
 
 
 def _slide(losses, distance=15, threshold=0.005):

@@ -53,8 +53,8 @@ def test_valley_by_trying_all_subsequences():
         longest = max(map(len, falling))
         # Of equally long ones the one that ends first.
         end = min(places[-1] for places in falling if len(places) == longest)
-        start, third = end - (longest - 1), (longest - 1) / 3
-        expected = rates[start + int(third) + int(third / 2)]
+        third = longest / 3
+        expected = rates[end - longest + int(third) + int(third / 2)]
         assert suggest_rates(rates, losses)["valley"] == pytest.approx(expected)
 
 
