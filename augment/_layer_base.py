@@ -85,6 +85,10 @@ class ImageAugmentation(_OfOneFunction):
         """Return the `Operation` with the layer's arguments."""
         return self._operation_of(**self._values())
 
+    def __str__(self):
+        """Return the layer's class and arguments and, of a policy, what it does."""
+        return "\n".join([super().__str__(), *(f"  {line}" for line in self.operation().notes)])
+
     @classmethod
     def _operation_of(cls, value_range, **values):
         return cls._function.operation(**values)
