@@ -2,33 +2,26 @@
 
 import tensorflow as tf
 
-from augment import _random, _validation
+from augment import _validation
+from augment._barrier import materialize
+from augment._operation import Operation, operation
 
 FILLS = ("constant", "reflect")
 
 
-def random_crop(images, seed, *, padding, fill="constant", value=0):
+@operation
+def random_crop(*, padding, fill="constant", value=0):
     """Shift each image by up to `padding` pixels: pad all around, crop back to the size it had.
 
     Each image has a vertical and a horizontal offset of its own, each uniform over the
-    `2 * padding + 1` whole numbers from `-padding` to `padding`. Nothing is padded in fact: every
-    output pixel is gathered from the place it comes from.
+    `2 * padding + 1` whole numbers from `-padding` to `padding`; a curriculum's strength shrinks
+    them.
 
     Args:
-        images: uint8, float16, bfloat16 or float32, shape `(batch, height, width, channels)`; any
-            size may be unknown.
-        seed: Two integers; the same seed gives the same result.
         padding: Pixels, at least 0; 0 leaves the images as they are.
         fill: What lies outside the image: `"constant"` is `value`; `"reflect"` mirrors it at its
             border pixels without repeating these, and needs `padding` below height and width.
         value: Number in `[0, 255]` for `"constant"`.
-
-    Returns:
-        Images of the same shape and dtype.
-
-    Raises:
-        ValueError: If an argument is out of shape or range.
-        TypeError: If the dtype of `images` is another.
 
     Example:
         >>> images = tf.zeros((2, 32, 32, 3), tf.uint8)
@@ -39,25 +32,17 @@ def random_crop(images, seed, *, padding, fill="constant", value=0):
         He et al., "Deep Residual Learning for Image Recognition", 2015, section 4.2 (there with
         zeros and one flip).
     """
-    images = _validation.check_images(images)
     check_random_crop(padding, fill, value)
-    seed = _random.check_seed(seed)
-    batch, height, width, _ = _validation.image_sizes(images)
-    if fill == "reflect":
-        _check_reflect(padding, images.shape[1:3])
-    if padding == 0:
-        return images
-    uniform = _random.random_uniform(seed, (batch, 2), "random_crop")
-    offsets = _random.uniform_to_integer(uniform, 2 * padding + 1) - padding
-    rows = offsets[:, 0, None] + tf.range(height)
-    columns = offsets[:, 1, None] + tf.range(width)
-    if fill == "reflect":
-        return _gather_pixels(images, _reflect(rows, height), _reflect(columns, width))
-    inside = _is_inside(rows, height)[:, :, None] & _is_inside(columns, width)[:, None, :]
-    pixels = _gather_pixels(
-        images, tf.clip_by_value(rows, 0, height - 1), tf.clip_by_value(columns, 0, width - 1)
-    )
-    return tf.where(inside[..., None], pixels, tf.cast(value, images.dtype))
+
+    def sample(draw):
+        offsets = draw.integer("", 0, 2 * padding + 1, shape=(2,)) - padding
+        shrunk = tf.round(draw.strength * tf.cast(offsets, tf.float64))
+        return {"offset": tf.cast(shrunk, tf.int32)}
+
+    def apply(image, offset):
+        return shift_crop(image, offset, padding, fill, value)
+
+    return Operation(sample, apply)
 
 
 def check_random_crop(padding, fill="constant", value=0):
@@ -67,36 +52,44 @@ def check_random_crop(padding, fill="constant", value=0):
     _validation.check_number("value", value, 0, 255)
 
 
-def _gather_pixels(images, rows, columns):
-    """Return `images[b, rows[b, y], columns[b, x]]`.
+def shift_crop(image, offset, padding, fill="constant", value=0):
+    """Pad an image and crop it back to its size.
 
-    One gather of whole pixels by a flat index: of the ways tried (rows then columns, `gather_nd`,
-    single bytes, shifting by powers of two) the fastest under XLA, at 0.7 of the speed of a copy.
+    Args:
+        image: uint8 or float32 in `[0, 255]`, `(height, width, channels)`.
+        offset: int32 `(2,)`, from `-padding` to `padding`: the row and the column of the image at
+            which the crop begins.
+        padding: Pixels on each side, Python integer.
+        fill: `"constant"` or `"reflect"`, as for `random_crop`.
+        value: Number in `[0, 255]` for `"constant"`.
+
+    Returns:
+        Same shape and dtype.
+
+    Raises:
+        ValueError: If the image is too small to be mirrored.
     """
-    batch, height, width, channels = _validation.image_sizes(images)
-    index = rows[:, :, None] * width + columns[:, None, :]
-    pixels = tf.gather(
-        tf.reshape(images, (batch, height * width, channels)),
-        tf.reshape(index, (batch, height * width)),
-        axis=1,
-        batch_dims=1,
-    )
-    return tf.reshape(pixels, (batch, height, width, channels))
+    if padding == 0:
+        return image
+    height, width, channels = _validation.image_sizes(image)
+    rows, columns = [padding, padding], [padding * channels, padding * channels]
+    if fill == "reflect":
+        _check_reflect(padding, image.shape)
+        padded = tf.pad(image, [rows, rows, [0, 0]], "REFLECT")
+        padded = tf.reshape(padded, (height + 2 * padding, (width + 2 * padding) * channels))
+    else:
+        # Whole lines of numbers, written down once, run twice as fast as pixels of three.
+        lines = tf.reshape(image, (height, width * channels))
+        value = tf.cast(tf.cast(value, tf.float32), image.dtype)
+        padded = materialize(tf.pad(lines, [rows, columns], constant_values=value), offset[0])
+    start = [offset[0] + padding, (offset[1] + padding) * channels]
+    return tf.reshape(tf.slice(padded, start, [height, width * channels]), tf.shape(image))
 
 
-def _is_inside(index, size):
-    return (index >= 0) & (index < size)
-
-
-def _reflect(index, size):
-    """Mirror indices just outside `[0, size)` at the border pixels: -1 -> 1, size -> size - 2."""
-    return (size - 1) - tf.abs((size - 1) - tf.abs(index))
-
-
-def _check_reflect(padding, sizes):
-    for size in sizes:
+def _check_reflect(padding, shape):
+    for size in shape[:2]:
         if size is not None and padding >= size:
             raise ValueError(
                 "padding must be smaller than height and width for fill='reflect', received: "
-                f"{padding} for images of {sizes[0]} x {sizes[1]}"
+                f"{padding} for images of {shape[0]} x {shape[1]}"
             )
