@@ -35,15 +35,15 @@ def shift_brightness(image, delta):
 def adjust_contrast(image, factor):
     """Move all values away from (`factor` above 1) or towards the mean of the grey image.
 
-    `mean + factor * (image - mean)`, as in PIL and torchvision; PIL rounds the mean first.
+    `mean + factor * (image - mean)`, as in PIL and torchvision. PIL rounds the mean to a whole
+    number first, which moves the result by at most `|1 - factor| / 2` levels.
 
     Args:
         image: Grey or RGB.
         factor: Scalar, at least 0; 1 changes nothing.
     """
     image = check_color("contrast", image)
-    mean = tf.reduce_mean(_gray_plane(image))
-    return _clipped(image * factor + mean * (1.0 - factor))
+    return _clipped(image * factor + _mean_gray(image) * (1.0 - factor))
 
 
 def adjust_saturation(image, factor):
@@ -58,45 +58,45 @@ def adjust_saturation(image, factor):
     image = check_color("saturation", image)
     if image.shape[2] == 1:
         return image
-    luma = tf.constant(LUMA[:, None], tf.float32)
-    return _clipped(mix_channels(image, factor * tf.eye(3) + (1.0 - factor) * luma))
+    red, green, blue = _planes(image)
+    gray = LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
+    return _clipped(image * factor + gray * (1.0 - factor))
 
 
 def adjust_hue(image, turns):
     """Turn the hue of the HSV colour space; saturation and value stay.
+
+    Computed for each channel from `value` (the largest of the three), `chroma` (largest less
+    smallest) and the distance of the pixel's hue from the channel's own, in sixths of a turn: up to
+    one sixth away the channel has the full value, from two on it has lost all chroma, and between
+    it falls linearly. Times the chroma, the distance is `1.5 * chroma - excess + clip(excess,
+    -chroma, chroma) / 2` with `excess` three times the channel less the sum of all: so nothing is
+    divided, greys need no case of their own, and no turn gives the same image exactly.
 
     Args:
         image: RGB; a grey image stays as it is.
         turns: Scalar; 1 is once round, and 1/3 makes red green, green blue, and blue red.
 
     Source:
-        Smith, "Color Gamut Transform Pairs", 1978. The way back is the one-line form of it, channel
-        `value - chroma * clip(min(k, 4 - k), 0, 1)` with `k = (n + hue) mod 6` and n = 5, 3, 1.
+        Smith, "Color Gamut Transform Pairs", 1978 (the hexagonal model, as in `colorsys`).
     """
     image = check_color("hue", image)
     if image.shape[2] == 1:
         return image
-    pixels = tf.reshape(image, (-1, 3))
-    # Every channel with the two that follow it round the circle: all three are computed alike.
-    following = pixels @ tf.constant(np.eye(3)[[1, 2, 0]].T, tf.float32)
-    preceding = pixels @ tf.constant(np.eye(3)[[2, 0, 1]].T, tf.float32)
-    value = tf.maximum(tf.maximum(pixels, following), preceding)
-    chroma = value - tf.minimum(tf.minimum(pixels, following), preceding)
-    sixth = 1.0 / tf.maximum(chroma, 1e-6)
-    # Distance from the channel's own hue in sixths of a turn.
-    hue = tf.where(
-        pixels == value,
-        (following - preceding) * sixth,
-        tf.where(
-            following == value,
-            2.0 + (preceding - pixels) * sixth,
-            4.0 + (pixels - following) * sixth,
-        ),
-    )
-    place = hue + (5.0 + 6.0 * turns)
-    place -= 6.0 * tf.floor(place * (1.0 / 6.0))
-    lost = chroma * tf.clip_by_value(tf.minimum(place, 4.0 - place), 0.0, 1.0)
-    return tf.reshape(value - lost, tf.shape(image))
+    turns = tf.cast(turns, tf.float32)
+    sixths = 6.0 * (turns - tf.round(turns))
+    red, green, blue = _planes(image)
+    value = tf.maximum(tf.maximum(red, green), blue)
+    chroma = value - tf.minimum(tf.minimum(red, green), blue)
+    total = red + green + blue
+    excess = tf.clip_by_value(3.0 * image - total, -chroma, chroma)
+    distance = (1.5 * chroma + total) - 3.0 * image + 0.5 * excess
+    # The pixel's hue lies from the channel towards the next one, so turning goes further away.
+    onwards = _as_channels(green >= blue, blue >= red, red >= green)
+    turned = tf.abs(distance + tf.where(onwards, sixths * chroma, -sixths * chroma))
+    # Half round the circle, 3 sixths, is furthest away.
+    lost = 2.0 * chroma - tf.abs(turned - 3.0 * chroma)
+    return value - tf.clip_by_value(lost, 0.0, chroma)
 
 
 def rotate_hue_linear(image, turns):
@@ -116,7 +116,7 @@ def rotate_hue_linear(image, turns):
     image = check_color("rotate_hue_linear", image)
     if image.shape[2] == 1:
         return image
-    angle = 2.0 * np.pi * turns
+    angle = 2.0 * np.pi * tf.cast(turns, tf.float32)
     # The identity and what is added to it, so that no turn changes nothing at all.
     matrix = (
         tf.eye(3)
@@ -136,6 +136,7 @@ def to_gray(image):
 
 def check_color(name, image):
     """Return `image` with a known number of channels, 1 or 3, or raise `ValueError`."""
+    image = tf.convert_to_tensor(image)
     channels = image.shape[2]
     if channels is None:
         return tf.ensure_shape(image, (None, None, 3))
@@ -152,10 +153,38 @@ def mix_channels(image, matrix):
     return tf.reshape(tf.reshape(image, (-1, image.shape[2])) @ matrix, tf.shape(image))
 
 
-def _gray_plane(image):
-    if image.shape[2] == 1:
-        return image
-    return image @ tf.constant(LUMA[:, None], tf.float32)
+def _planes(image):
+    """Return red, green and blue, each `(height, width, 1)`.
+
+    XLA turns arithmetic of these with the image into vector code, eight pixels at a time.
+    """
+    return image[:, :, 0:1], image[:, :, 1:2], image[:, :, 2:3]
+
+
+def _as_channels(red, green, blue):
+    """Return three bool planes as the channels of one tensor.
+
+    As `tf.concat`, which XLA however compiles to a jump for each value, five times as slow in all.
+    """
+    shifted = [
+        tf.pad(plane, [[0, 0], [0, 0], [place, 2 - place]])
+        for place, plane in enumerate((red, green, blue))
+    ]
+    return shifted[0] | shifted[1] | shifted[2]
+
+
+def _mean_gray(image):
+    """Return the mean of the grey image, a scalar.
+
+    In two steps, rows first: one long float32 sum would stagnate in large images. The sum of a row
+    and the weights of its channels are one product with a vector.
+    """
+    height, width, channels = _validation.image_sizes(image)
+    luma = tf.constant(LUMA if channels == 3 else [1.0], tf.float32)
+    rows = tf.linalg.matvec(
+        tf.reshape(image, (height, width * channels)), tf.tile(luma, [width])
+    ) / tf.cast(width, tf.float32)
+    return tf.reduce_mean(rows)
 
 
 def _clipped(image):
@@ -181,3 +210,153 @@ def random_brightness(*, factor=0.2):
         return {"factor": draw.uniform("factor", low, high, neutral=1.0)}
 
     return Operation(sample, adjust_brightness, kind="color")
+
+
+@operation
+def random_brightness_shift(*, delta=0.2):
+    """Add a number of its own to all values of each image.
+
+    Args:
+        delta: Lowest and highest number to add, as shares of the value range in `[-1, 1]`; or one
+            number `d` for `(-d, d)`. What Keras' `RandomBrightness` calls `factor`.
+
+    Example:
+        >>> images = tf.fill((2, 4, 4, 3), tf.constant(100, tf.uint8))
+        >>> random_brightness_shift(images, [0, 0], delta=(0.2, 0.2))[0, 0, 0].numpy().tolist()
+        [151, 151, 151]
+    """
+    low, high = _validation.check_symmetric("delta", delta, 1)
+
+    def sample(draw):
+        return {"delta": 255.0 * draw.uniform("delta", low, high, neutral=0.0)}
+
+    return Operation(sample, shift_brightness, kind="color")
+
+
+@operation
+def random_contrast(*, factor=0.2):
+    """Stretch or shrink the values of each image about the mean of its grey.
+
+    A factor below 1 takes contrast away, one above 1 adds it.
+
+    Args:
+        factor: Lowest and highest factor, at least 0; or one number `f` for
+            `(max(0, 1 - f), 1 + f)`.
+
+    Example:
+        >>> images = tf.constant([[[[50], [150]]]], tf.uint8)
+        >>> random_contrast(images, [0, 0], factor=(0.5, 0.5))[0, 0, :, 0].numpy().tolist()
+        [75, 125]
+    """
+    low, high = _validation.check_factor("factor", factor)
+
+    def sample(draw):
+        return {"factor": draw.uniform("factor", low, high, neutral=1.0)}
+
+    return Operation(sample, adjust_contrast, kind="color")
+
+
+@operation
+def random_saturation(*, factor=0.2):
+    """Strengthen or weaken the colours of each image; grey images stay as they are.
+
+    Args:
+        factor: Lowest and highest factor, at least 0, where 0 gives grey; or one number `f` for
+            `(max(0, 1 - f), 1 + f)`.
+
+    Example:
+        >>> images = tf.constant([[[[200, 100, 100]]]], tf.uint8)
+        >>> random_saturation(images, [0, 0], factor=(0, 0))[0, 0, 0].numpy().tolist()
+        [130, 130, 130]
+    """
+    low, high = _validation.check_factor("factor", factor)
+
+    def sample(draw):
+        return {"factor": draw.uniform("factor", low, high, neutral=1.0)}
+
+    return Operation(sample, adjust_saturation, kind="color")
+
+
+@operation
+def random_hue(*, turns=0.1):
+    """Turn the hue of each image in HSV, saturation and value kept; grey images stay.
+
+    Args:
+        turns: Lowest and highest turn in `[-0.5, 0.5]`, 1 being once round the circle; or one
+            number `t` for `(-t, t)`.
+
+    Example:
+        >>> images = tf.constant([[[[200, 100, 100]]]], tf.uint8)
+        >>> random_hue(images, [0, 0], turns=(0.5, 0.5))[0, 0, 0].numpy().tolist()
+        [100, 200, 200]
+    """
+    low, high = _validation.check_symmetric("turns", turns, 0.5)
+
+    def sample(draw):
+        return {"turns": draw.uniform("turns", low, high, neutral=0.0)}
+
+    return Operation(sample, adjust_hue, kind="color")
+
+
+@operation
+def random_hue_linear(*, turns=0.1):
+    """Turn the colours of each image about the grey axis in YIQ; this is not the hue of HSV.
+
+    Luma stays, where `random_hue` keeps saturation and value; what leaves the range is clipped.
+    Grey images stay as they are.
+
+    Args:
+        turns: As for `random_hue`.
+
+    Example:
+        >>> images = tf.constant([[[[140, 120, 120]]]], tf.uint8)
+        >>> random_hue_linear(images, [0, 0], turns=(0.5, 0.5))[0, 0, 0].numpy().tolist()
+        [112, 132, 132]
+    """
+    low, high = _validation.check_symmetric("turns", turns, 0.5)
+
+    def sample(draw):
+        return {"turns": draw.uniform("turns", low, high, neutral=0.0)}
+
+    return Operation(sample, rotate_hue_linear, kind="color")
+
+
+@operation
+def random_grayscale(*, probability=0.1):
+    """Take the colours out of some images; the number of channels stays.
+
+    Args:
+        probability: Chance in `[0, 1]` that an image is turned grey.
+
+    Example:
+        >>> images = tf.constant([[[[200, 100, 100]]]], tf.uint8)
+        >>> random_grayscale(images, [0, 0], probability=1.0)[0, 0, 0].numpy().tolist()
+        [130, 130, 130]
+    """
+    probability = _validation.check_number("probability", probability, 0, 1)
+    return Operation(
+        lambda draw: {}, to_gray, kind="color", scales="probability", probability=probability
+    )
+
+
+@operation
+def random_channel_shuffle():
+    """Put the channels of each image into an order of its own, all orders equally likely.
+
+    Any number of channels; the order drawn may be the one they have.
+
+    Example:
+        >>> images = tf.constant([[[[1, 2, 3]]]], tf.uint8)
+        >>> sorted(random_channel_shuffle(images, [0, 0])[0, 0, 0].numpy().tolist())
+        [1, 2, 3]
+    """
+
+    def sample(draw):
+        keys = draw.uniform("order", shape=(draw.channels,))
+        return {"order": tf.argsort(keys, axis=1, stable=True)}
+
+    def apply(image, order):
+        # A product with zeros and ones gives the same values exactly, and twice as fast.
+        return mix_channels(image, tf.one_hot(order, tf.shape(order)[0], axis=0))
+
+    return Operation(sample, apply, kind="color", scales="probability")

@@ -11,12 +11,21 @@ defaults to training mode and can leave later layers of a model in it.
 
 import keras
 
-from augment import color, crop, erasing, flip, mixing
+from augment import color, crop, erasing, flip, jitter, lighting, mixing
 from augment._layer_base import ImageAugmentation, image_layer, mix_layer
 
 # One line an operation, in the order of the modules' names.
 RandomBrightness = image_layer(color.random_brightness)
+RandomBrightnessShift = image_layer(color.random_brightness_shift)
+RandomChannelShuffle = image_layer(color.random_channel_shuffle)
+RandomContrast = image_layer(color.random_contrast)
+RandomGrayscale = image_layer(color.random_grayscale)
+RandomHue = image_layer(color.random_hue)
+RandomHueLinear = image_layer(color.random_hue_linear)
+RandomSaturation = image_layer(color.random_saturation)
 RandomFlip = image_layer(flip.random_flip)
+RandomColorJitter = image_layer(jitter.random_color_jitter)
+RandomLighting = image_layer(lighting.random_lighting)
 
 CutMix = mix_layer("CutMix", mixing.cutmix)
 MixUp = mix_layer("MixUp", mixing.mixup)
