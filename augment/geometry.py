@@ -19,7 +19,7 @@ INTERPOLATIONS = ("bilinear", "nearest")
 FILLS = ("constant", "nearest", "reflect")
 
 # Places are whole numbers of 2**-16 pixels: faster than floats and the same on every processor.
-_PLACE_BITS = 16
+PLACE_BITS = 16
 # The same for how far away a place is, 1 being the plane of the image.
 _DEPTH_BITS = 24
 # Weights of the pixels next to a place, for uint8: two of them and a value are 30 bits.
@@ -73,27 +73,38 @@ def warp(image, matrix, *, interpolation="bilinear", fill="constant", value=0.0,
         ValueError: If a side is too long, or `value` holds another number of entries than the image
             has channels.
     """
-    height, width, channels = _sizes(image)
-    value = _as_color(value, channels, image.dtype)
+    height, width, _ = _validation.image_sizes(image)
     x, y = (_projected if perspective else _affine)(matrix, height, width)
-    if fill != "constant":
-        x, y = _brought_inside(x, width, fill), _brought_inside(y, height, fill)
-    pixels = tf.reshape(image, (-1, channels))
-    if interpolation == "nearest":
-        return _nearest(pixels, x, y, height, width, value, opaque=matrix[0, 0])
-    return _bilinear(pixels, x, y, height, width, value)
+    return fetch(image, x, y, interpolation=interpolation, fill=fill, value=value)
 
 
-def _sizes(image):
-    """Return height, width and channels, Python integers where known."""
-    sizes = image.shape.as_list()
-    if max(size or 0 for size in sizes[:2]) > _LONGEST_SIDE:
+def fetch(image, x, y, *, interpolation="bilinear", fill="constant", value=0.0):
+    """Fetch each pixel of the result from the place in the image given for it.
+
+    Args:
+        image: As for `warp`.
+        x: int32 `(height, width)`, places in units of 2**-16 pixels, at most 2**30 either way.
+        y: Likewise.
+        interpolation: As for `warp`.
+        fill: As for `warp`.
+        value: As for `warp`.
+
+    Returns:
+        Image of the same shape and dtype.
+    """
+    height, width, channels = _validation.image_sizes(image)
+    if max(size or 0 for size in image.shape[:2]) > _LONGEST_SIDE:
         raise ValueError(
             f"images must have sides of at most {_LONGEST_SIDE} pixels to be warped, received: "
             f"{image.shape}"
         )
-    dynamic = None if image.shape.is_fully_defined() else tf.shape(image)
-    return [dynamic[axis] if size is None else size for axis, size in enumerate(sizes)]
+    value = _as_color(value, channels, image.dtype)
+    if fill != "constant":
+        x, y = _brought_inside(x, width, fill), _brought_inside(y, height, fill)
+    pixels = tf.reshape(image, (-1, channels))
+    if interpolation == "nearest":
+        return _nearest(pixels, x, y, height, width, value, opaque=x[0, 0])
+    return _bilinear(pixels, x, y, height, width, value)
 
 
 def _as_color(value, channels, dtype):
@@ -106,7 +117,7 @@ def _as_color(value, channels, dtype):
 
 
 def _nearest(pixels, x, y, height, width, value, opaque):
-    x, y = (_whole(place + (1 << _PLACE_BITS - 1)) for place in (x, y))
+    x, y = (_whole(place + (1 << PLACE_BITS - 1)) for place in (x, y))
     inside = _is_inside(x, width) & _is_inside(y, height)
     # Twice as fast as when the place is computed again for each channel.
     chosen = _barrier.materialize(tf.where(inside, y * width + x, -1), opaque)[..., None]
@@ -134,12 +145,12 @@ def _bilinear(pixels, x, y, height, width, value):
 def _two_next_to(place, size, unit):
     """Return index and weight of the pixels before and after each place; outside they weigh 0."""
     before = _whole(place)
-    share = tf.bitwise.bitwise_and(place, (1 << _PLACE_BITS) - 1)
+    share = tf.bitwise.bitwise_and(place, (1 << PLACE_BITS) - 1)
     if isinstance(unit, int):
-        shift = _PLACE_BITS - _WEIGHT_BITS
+        shift = PLACE_BITS - _WEIGHT_BITS
         share = tf.bitwise.right_shift(share + (1 << shift - 1), shift)
     else:
-        share = tf.cast(share, tf.float32) * 2.0**-_PLACE_BITS
+        share = tf.cast(share, tf.float32) * 2.0**-PLACE_BITS
     return [
         (tf.clip_by_value(index, 0, size - 1), tf.where(_is_inside(index, size), weight, 0))
         for index, weight in ((before, unit - share), (before + 1, share))
@@ -147,7 +158,7 @@ def _two_next_to(place, size, unit):
 
 
 def _whole(place):
-    return tf.bitwise.right_shift(place, _PLACE_BITS)
+    return tf.bitwise.right_shift(place, PLACE_BITS)
 
 
 def _is_inside(index, size):
@@ -156,12 +167,12 @@ def _is_inside(index, size):
 
 def _affine(matrix, height, width):
     """Return where the pixels of the result come from: x and y, int32 `(height, width)`."""
-    return _linear(matrix[:2], height, width, [_PLACE_BITS] * 2)
+    return _linear(matrix[:2], height, width, [PLACE_BITS] * 2)
 
 
 def _projected(matrix, height, width):
     """Return the same of a matrix with any last row."""
-    bits = [_PLACE_BITS, _PLACE_BITS, _DEPTH_BITS]
+    bits = [PLACE_BITS, PLACE_BITS, _DEPTH_BITS]
     x, y, depth = (tf.cast(part, tf.float32) for part in _linear(matrix, height, width, bits))
     # Only a quotient of whole numbers, no sum that a processor may round in one step with it.
     near = tf.maximum(depth, 1.0) * 2.0**-_DEPTH_BITS
@@ -195,7 +206,7 @@ def _linear(rows, height, width, bits):
 
 def _brought_inside(place, size, fill):
     """Return the place inside the image that holds the value of each place."""
-    last = (size - 1) * (1 << _PLACE_BITS)
+    last = (size - 1) * (1 << PLACE_BITS)
     if fill == "reflect":
         period = tf.maximum(2 * last, 1)
         times = tf.floor(tf.cast(place, tf.float32) / tf.cast(period, tf.float32))

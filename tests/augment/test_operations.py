@@ -9,6 +9,15 @@ import tensorflow as tf
 import augment
 
 OPERATIONS = {
+    "affine": functools.partial(
+        augment.random_affine, rotation=40, shear=9, perspective=0.2, flip="both", value=9
+    ),
+    "elastic": functools.partial(augment.random_elastic, alpha=9, sigma=2),
+    "perspective": augment.random_perspective,
+    "rotation": functools.partial(augment.random_rotation, degrees=90, fill="reflect"),
+    "shear": functools.partial(augment.random_shear, horizontal=30, interpolation="nearest"),
+    "translation": functools.partial(augment.random_translation, fill="nearest", probability=0.7),
+    "zoom": functools.partial(augment.random_zoom, factor=(0.5, 2), anisotropic=True, value=9),
     "flip": functools.partial(augment.random_flip, vertical=True),
     "crop": functools.partial(augment.random_crop, padding=3, value=9),
     "crop_reflect": functools.partial(augment.random_crop, padding=3, fill="reflect"),
