@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from recipes import _commands
+from recipes import _augment_commands, _commands
 from recipes.errors import RecipesError
 
 _DESCRIPTION = """\
@@ -155,6 +155,36 @@ def _parser():
         "recipes check-data my_photos/",
     )
     command.add_argument("source", help=_SOURCE_HELP)
+    _add_labels(command)
+
+    command = _add(
+        commands,
+        "show-augment",
+        _augment_commands.run_show_augment,
+        "draw images before and after augmentation",
+        "recipes show-augment --operation random_rotation --set degrees=30 cat.jpg --out sheet.png",
+        "recipes show-augment --policy randaugment --set n=2 my_photos/ --out sheet.png",
+        "recipes show-augment --recipe fashion-mini fashion-mini --out sheet.png",
+    )
+    what = command.add_mutually_exclusive_group(required=True)
+    what.add_argument("--policy", metavar="NAME", help="a policy, such as randaugment")
+    what.add_argument("--operation", metavar="NAME", help="an operation, such as random_flip")
+    what.add_argument("--recipe", metavar="RECIPE", help="what this recipe does in training")
+    command.add_argument(
+        "source", nargs="+", metavar="SOURCE", help=f"image files, or: {_SOURCE_HELP}"
+    )
+    command.add_argument("--out", metavar="FILE", required=True, help="picture to write")
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="argument of the operation or policy, or field of the recipe; repeatable",
+    )
+    command.add_argument("--seed", type=int, default=0, help="seed of the draws (default: 0)")
+    command.add_argument("--count", type=int, default=4, help="images to show (default: 4)")
+    command.add_argument("--columns", type=int, default=4, help="draws of each (default: 4)")
+    command.add_argument("--size", type=int, metavar="SIDE", help="side of the images in pixels")
     _add_labels(command)
 
     command = _add(

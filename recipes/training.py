@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from recipes._quiet import import_tensorflow
+from recipes.augmentation import recipe_transform
 from recipes.config import Recipe
 from recipes.errors import ConfigError, RunError
 from recipes.hardware import package_versions
@@ -109,22 +110,8 @@ def training_pipeline(recipe: Recipe, data: "ImageData", batch_size: int, first_
     Each element is `(images uint8, targets float32)`, with class weights a third, the weight of
     each image. Epoch `e` holds the same batches wherever the pipeline starts.
     """
-    from augment.pipeline import training_transform
-
-    chosen = recipe.augmentation
-    transform = training_transform(
-        classes=len(data.class_names),
-        flip=False if chosen.flip == "none" else chosen.flip,
-        crop_padding=chosen.crop_padding,
-        crop_fill=chosen.crop_fill,
-        cutout_size=chosen.cutout,
-        erase_probability=chosen.erase_probability,
-        mixup_alpha=chosen.mixup_alpha,
-        cutmix_alpha=chosen.cutmix_alpha,
-        mix_probability=chosen.mix_probability,
-        label_smoothing=chosen.label_smoothing,
-        class_weights=data.class_weights() if recipe.data.class_weights else None,
-    )
+    weights = data.class_weights() if recipe.data.class_weights else None
+    transform = recipe_transform(recipe, len(data.class_names), weights)
     return data.splits["train"].pipeline(
         batch_size,
         shuffle=True,

@@ -23,6 +23,8 @@ COMMANDS = (
     "export",
     "report",
     "check-data",
+    "show-augment",
+    "ablate",
     "demo",
 )
 

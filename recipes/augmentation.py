@@ -1,0 +1,41 @@
+"""From the `augmentation` section of a recipe to the function that a training pipeline maps."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from recipes.config import Recipe
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def recipe_transform(
+    recipe: Recipe, classes: int, class_weights: "np.ndarray | None" = None
+) -> Callable:
+    """Return what a recipe does to the batches it trains on.
+
+    Args:
+        recipe: Its `augmentation` section decides.
+        classes: Number of classes.
+        class_weights: One weight a class, or `None`; with them each image gets a weight.
+
+    Returns:
+        The function of `augment.training_transform`: of images uint8, labels and a seed; it returns
+        images, targets and, with class weights, weights.
+    """
+    from augment.training import training_transform
+
+    chosen = recipe.augmentation
+    return training_transform(
+        classes=classes,
+        flip=False if chosen.flip == "none" else chosen.flip,
+        crop_padding=chosen.crop_padding,
+        crop_fill=chosen.crop_fill,
+        cutout_size=chosen.cutout,
+        erase_probability=chosen.erase_probability,
+        mixup_alpha=chosen.mixup_alpha,
+        cutmix_alpha=chosen.cutmix_alpha,
+        mix_probability=chosen.mix_probability,
+        label_smoothing=chosen.label_smoothing,
+        class_weights=class_weights,
+    )
