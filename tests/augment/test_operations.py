@@ -9,6 +9,10 @@ import tensorflow as tf
 import augment
 
 OPERATIONS = {
+    "aug_mix": functools.partial(augment.aug_mix, width=2, operations=("solarize", "posterize")),
+    "rand_augment": functools.partial(
+        augment.rand_augment, m=20, operations=("rotate", "posterize", "translate_y")
+    ),
     "affine": functools.partial(
         augment.random_affine, rotation=40, shear=9, perspective=0.2, flip="both", value=9
     ),
@@ -18,6 +22,16 @@ OPERATIONS = {
     "shear": functools.partial(augment.random_shear, horizontal=30, interpolation="nearest"),
     "translation": functools.partial(augment.random_translation, fill="nearest", probability=0.7),
     "zoom": functools.partial(augment.random_zoom, factor=(0.5, 2), anisotropic=True, value=9),
+    "brightness": augment.random_brightness,
+    "brightness_shift": augment.random_brightness_shift,
+    "channel_shuffle": augment.random_channel_shuffle,
+    "color_jitter": augment.random_color_jitter,
+    "contrast": functools.partial(augment.random_contrast, factor=0.8),
+    "grayscale": functools.partial(augment.random_grayscale, probability=0.7),
+    "hue": functools.partial(augment.random_hue, turns=0.5, probability=0.8),
+    "hue_linear": augment.random_hue_linear,
+    "lighting": functools.partial(augment.random_lighting, deviation=1.0),
+    "saturation": augment.random_saturation,
     "flip": functools.partial(augment.random_flip, vertical=True),
     "crop": functools.partial(augment.random_crop, padding=3, value=9),
     "crop_reflect": functools.partial(augment.random_crop, padding=3, fill="reflect"),
