@@ -173,8 +173,13 @@ def noise_words(keys, count):
         keys: uint32 tensor.
         count: Integer, or int32 scalar tensor.
     """
+    return noise_at(keys[..., None], tf.range(count))
+
+
+def noise_at(keys, places):
+    """Return the uint32 words that `noise_words` has at `places` (int32); both are broadcast."""
     shift = tf.bitwise.right_shift
-    state = keys[..., None] + tf.cast(tf.range(count), tf.uint32) * NOISE_STEP
+    state = keys + tf.cast(places, tf.uint32) * NOISE_STEP
     for distance, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
         state = tf.bitwise.bitwise_xor(state, shift(state, np.uint32(distance)))
         state *= np.uint32(factor)
