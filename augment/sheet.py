@@ -79,11 +79,54 @@ def show(
         >>> show(functools.partial(random_flip, vertical=True), images, columns=3).mode
         'RGB'
     """
-    _validation.check_integer("columns", columns, 1)
-    _validation.check_integer("seed", seed, 0)
     if scale is not None:
         _validation.check_number("scale", scale, 0, 100, open_low=True)
     check_path(path)
+    rows, titles, own_title = sheet_rows(
+        augmentation,
+        images,
+        labels,
+        columns=columns,
+        seed=seed,
+        class_names=class_names,
+        value_range=value_range,
+    )
+    sheet = draw_sheet(rows, titles, own_title if title is None else title, scale)
+    if path is not None:
+        _write(sheet, path)
+    return sheet
+
+
+def sheet_rows(
+    augmentation,
+    images,
+    labels=None,
+    *,
+    columns=4,
+    seed=0,
+    class_names=None,
+    value_range=None,
+):
+    """Return what `show` draws, for sheets of several augmentations or kinds of images.
+
+    Args:
+        augmentation: As for `show`, and so are the others.
+        images: Likewise.
+        labels: Likewise.
+        columns: Likewise.
+        seed: Likewise.
+        class_names: Likewise.
+        value_range: Likewise.
+
+    Returns:
+        Rows of `Tile`s, the titles of the columns, and what the augmentation says of itself.
+
+    Raises:
+        ValueError: As `show` does.
+        TypeError: Likewise.
+    """
+    _validation.check_integer("columns", columns, 1)
+    _validation.check_integer("seed", seed, 0)
     runner = _runner(augmentation, value_range)
     images = _validation.check_images(_as_batch(images), runner.value_range)
     if images.shape[3] not in (1, 3, 4):
@@ -102,10 +145,7 @@ def show(
         for row, tile in zip(rows, tiles, strict=True):
             row.append(tile)
     titles = ["before", *(runner.column_title.format(seed, column) for column in range(columns))]
-    sheet = draw_sheet(rows, titles, runner.title if title is None else title, scale)
-    if path is not None:
-        _write(sheet, path)
-    return sheet
+    return rows, titles, runner.title
 
 
 def check_path(path):
