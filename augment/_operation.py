@@ -148,7 +148,7 @@ def operation(make):
         made = configured(**named)
         value_range = _validation.check_value_range(value_range)
         images = _validation.check_images(images, value_range)
-        run = _compiled_run(public, _frozen(made.arguments), value_range)
+        run = _compiled_run(public, _frozen(made.arguments), value_range, images.shape[3])
         return run(images, _random.check_seed(seed))
 
     public.operation = configured
@@ -167,8 +167,12 @@ def operation(make):
 
 
 @functools.lru_cache(maxsize=512)
-def _compiled_run(public, arguments, value_range):
-    """Return the compiled function of images and seed; kept, so that it is compiled once."""
+def _compiled_run(public, arguments, value_range, channels):
+    """Return the compiled function of images and seed; kept, so that it is compiled once.
+
+    One for each number of `channels`: a graph once traced for an unknown number would serve all
+    others too, and what it does about colours depends on it.
+    """
     chain = chain_of([public.operation(**_thawed(arguments))], value_range)
     return compiled(lambda images, seed: chain(images, seed, 1.0))
 

@@ -150,7 +150,8 @@ def check_color(name, image):
 
 def mix_channels(image, matrix):
     """Return `image @ matrix`, pixel by pixel; float32."""
-    return tf.reshape(tf.reshape(image, (-1, image.shape[2])) @ matrix, tf.shape(image))
+    sizes = _validation.image_sizes(image)
+    return tf.reshape(tf.reshape(image, (-1, sizes[2])) @ matrix, sizes)
 
 
 def _planes(image):
@@ -357,6 +358,7 @@ def random_channel_shuffle():
 
     def apply(image, order):
         # A product with zeros and ones gives the same values exactly, and twice as fast.
-        return mix_channels(image, tf.one_hot(order, tf.shape(order)[0], axis=0))
+        channels = _validation.image_sizes(image)[2]
+        return mix_channels(image, tf.one_hot(order, channels, axis=0))
 
     return Operation(sample, apply, kind="color", scales="probability")

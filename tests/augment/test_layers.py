@@ -9,6 +9,16 @@ import augment
 
 IMAGE_LAYERS = {
     "RandomFlip": {"horizontal": False, "vertical": True, "probability": 0.75},
+    "RandomBrightness": {"factor": (0.5, 2.0)},
+    "RandomBrightnessShift": {"delta": 0.4},
+    "RandomChannelShuffle": {"probability": 0.8},
+    "RandomColorJitter": {"brightness": 0.3, "contrast": 0, "hue": (0, 0.3), "order": "fixed"},
+    "RandomContrast": {"factor": 0.7},
+    "RandomGrayscale": {"probability": 0.6},
+    "RandomHue": {"turns": 0.3, "probability": 0.9},
+    "RandomHueLinear": {"turns": (0, 0.2)},
+    "RandomLighting": {"deviation": 0.4, "value_range": (0, 255)},
+    "RandomSaturation": {"factor": (0, 3)},
     "RandomCrop": {"padding": 3, "fill": "reflect", "value": 4},
     "RandomErasing": {"probability": 0.8, "scale": (0.1, 0.2), "ratio": (0.5, 2), "fill": "mean"},
     "Cutout": {"size": 3, "probability": 0.9, "fill": 7},
@@ -40,6 +50,16 @@ MIX_LAYERS = {
 }
 FUNCTIONS = {
     "RandomFlip": augment.random_flip,
+    "RandomBrightness": augment.random_brightness,
+    "RandomBrightnessShift": augment.random_brightness_shift,
+    "RandomChannelShuffle": augment.random_channel_shuffle,
+    "RandomColorJitter": augment.random_color_jitter,
+    "RandomContrast": augment.random_contrast,
+    "RandomGrayscale": augment.random_grayscale,
+    "RandomHue": augment.random_hue,
+    "RandomHueLinear": augment.random_hue_linear,
+    "RandomLighting": augment.random_lighting,
+    "RandomSaturation": augment.random_saturation,
     "RandomCrop": augment.random_crop,
     "RandomErasing": augment.random_erasing,
     "Cutout": augment.cutout,
