@@ -4,6 +4,7 @@ Each of these is one matrix for an image. Neighbours in a pipeline become one pr
 if they agree on `interpolation`, `fill` and `value`, so pixels are interpolated once.
 """
 
+import functools
 import math
 import numbers
 
@@ -206,21 +207,26 @@ def random_affine(
     _validation.check_choice("anisotropic", anisotropic, (True, False))
     _validation.check_choice("distribution", distribution, ("log", "uniform"))
 
-    def sample(draw):
-        matrix = _flip(draw, _FLIPS[flip]) if flip else None
-        parts = [
-            _zoom(draw, zoom, anisotropic, distribution),
-            _shear(draw, *angles),
-            _rotation(draw, rotation),
-            *([_perspective(draw, perspective)] if perspective else []),
-            _translation(draw, *moves),
-        ]
-        for part in parts:
-            matrix = part if matrix is None else matrix @ part
-        return matrix
+    # What changes nothing is left out, since each draw takes time to compile.
+    parts = [
+        part
+        for wanted, part in (
+            (flip, lambda draw: _flip(draw, _FLIPS[flip])),
+            (zoom != (1.0, 1.0), lambda draw: _zoom(draw, zoom, anisotropic, distribution)),
+            (any(angles[0] + angles[1]), lambda draw: _shear(draw, *angles)),
+            (any(rotation), lambda draw: _rotation(draw, rotation)),
+            (perspective, lambda draw: _perspective(draw, perspective)),
+            (any(moves[0] + moves[1]), lambda draw: _translation(draw, *moves)),
+        )
+        if wanted
+    ]
+
+    def product(draw):
+        unchanged = tf.eye(3, batch_shape=[draw.batch], dtype=tf.float64)
+        return functools.reduce(tf.matmul, [part(draw) for part in parts], unchanged)
 
     return _geometric(
-        sample, geometry.check_warp(interpolation, fill, value), perspective=perspective > 0
+        product, geometry.check_warp(interpolation, fill, value), perspective=perspective > 0
     )
 
 

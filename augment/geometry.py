@@ -73,6 +73,7 @@ def warp(image, matrix, *, interpolation="bilinear", fill="constant", value=0.0,
         ValueError: If a side is too long, or `value` holds another number of entries than the image
             has channels.
     """
+    image, matrix = tf.convert_to_tensor(image), tf.convert_to_tensor(matrix)
     height, width, _ = _validation.image_sizes(image)
     x, y = (_projected if perspective else _affine)(matrix, height, width)
     return fetch(image, x, y, interpolation=interpolation, fill=fill, value=value)
