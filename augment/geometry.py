@@ -129,14 +129,15 @@ def _bilinear(pixels, x, y, height, width, value):
     whole = pixels.dtype == tf.uint8
     unit = 1 << _WEIGHT_BITS if whole else 1.0
     working = tf.int32 if whole else tf.float32
-    total, outside = 0, unit * unit
-    for row, row_weight in _two_next_to(y, height, unit):
-        for column, column_weight in _two_next_to(x, width, unit):
-            weight = row_weight * column_weight
+    rows, columns = _two_next_to(y, height, unit), _two_next_to(x, width, unit)
+    total = 0
+    for row, row_weight in rows:
+        for column, column_weight in columns:
             pixel = tf.cast(tf.gather(pixels, row * width + column), working)
-            total += pixel * weight[..., None]
-            outside -= weight
-    total += tf.cast(value, working) * outside[..., None]
+            total += pixel * (row_weight * column_weight)[..., None]
+    # Sums of two weights are exact, also of floats: 0 remains for a place inside.
+    inside = (rows[0][1] + rows[1][1]) * (columns[0][1] + columns[1][1])
+    total += tf.cast(value, working) * (unit * unit - inside)[..., None]
     if not whole:
         return total
     half = 1 << 2 * _WEIGHT_BITS - 1
