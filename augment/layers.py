@@ -9,7 +9,23 @@ The layers subclass `keras.layers.Layer` and not Keras' own preprocessing base c
 defaults to training mode and can leave later layers of a model in it.
 """
 
-from augment import affine, color, crop, elastic, erasing, flip, jitter, lighting, mixing, policies
+from augment import (
+    affine,
+    color,
+    crop,
+    degradation,
+    elastic,
+    erasing,
+    filters,
+    flip,
+    jitter,
+    lighting,
+    mixing,
+    noise,
+    policies,
+    resized_crop,
+    tone,
+)
 from augment._layer_base import image_layer, mix_layer
 
 # One line an operation, in the order of the modules' names.
@@ -28,18 +44,31 @@ RandomHue = image_layer(color.random_hue)
 RandomHueLinear = image_layer(color.random_hue_linear)
 RandomSaturation = image_layer(color.random_saturation)
 RandomCrop = image_layer(crop.random_crop)
+RandomJpegQuality = image_layer(degradation.random_jpeg_quality)
 RandomElastic = image_layer(elastic.random_elastic)
 Cutout = image_layer(erasing.cutout)
 RandomErasing = image_layer(erasing.random_erasing)
 RandomGridMask = image_layer(erasing.random_grid_mask)
+RandomGaussianBlur = image_layer(filters.random_gaussian_blur)
+RandomSharpness = image_layer(filters.random_sharpness)
 RandomFlip = image_layer(flip.random_flip)
 RandomColorJitter = image_layer(jitter.random_color_jitter)
 RandomLighting = image_layer(lighting.random_lighting)
+RandomGaussianNoise = image_layer(noise.random_gaussian_noise)
+RandomSaltAndPepperNoise = image_layer(noise.random_salt_and_pepper_noise)
+RandomShotNoise = image_layer(noise.random_shot_noise)
 AugMix = image_layer(policies.aug_mix)
 AutoAugment = image_layer(policies.auto_augment)
 RandAugment = image_layer(policies.rand_augment)
 ThreeAugment = image_layer(policies.three_augment)
 TrivialAugmentWide = image_layer(policies.trivial_augment_wide)
+RandomMultiScaleCrop = image_layer(resized_crop.random_multi_scale_crop)
+RandomResizedCrop = image_layer(resized_crop.random_resized_crop)
+RandomAutocontrast = image_layer(tone.random_autocontrast)
+RandomEqualize = image_layer(tone.random_equalize)
+RandomInvert = image_layer(tone.random_invert)
+RandomPosterize = image_layer(tone.random_posterize)
+RandomSolarize = image_layer(tone.random_solarize)
 
 CutMix = mix_layer("CutMix", mixing.cutmix)
 MixUp = mix_layer("MixUp", mixing.mixup)
