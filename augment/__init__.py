@@ -101,6 +101,7 @@ _HOMES = {
         "TrivialAugmentWide",
     ),
     "pipeline": ("Pipeline",),
+    "presets": ("policy", "policy_names"),
     "training": ("compile_augmentation", "training_transform"),
     "sheet": ("show",),
     "test_time": ("TestTimeAugment", "View"),
