@@ -102,7 +102,7 @@ _HOMES = {
     ),
     "pipeline": ("Pipeline",),
     "presets": ("policy", "policy_names"),
-    "training": ("compile_augmentation", "training_transform"),
+    "training": ("training_transform",),
     "sheet": ("show",),
     "test_time": ("TestTimeAugment", "View"),
     "_labels": ("label_targets",),

@@ -22,6 +22,8 @@ class Augmentation(keras.layers.Layer):
         self.supports_masking = True
         self._seeds = keras.random.SeedGenerator(seed)
         self._made_program = None
+        # There is nothing to build, in steps of a pipeline either, which are never called.
+        self.built = True
 
     def program(self):
         """Return the `Program` of the layer's arguments; made when it is first needed."""
@@ -60,11 +62,21 @@ class _OfOneFunction(Augmentation):
     _function = None
     _arguments = ()
 
+    @classmethod
+    def made_of(cls, arguments):
+        """Return the `Operation` or `Mix` of arguments, given as pairs of name and value."""
+        raise NotImplementedError
+
+    def key(self):
+        """Return the class and the arguments, as pairs: what the layer does, and no more."""
+        return type(self), tuple(self._values().items())
+
     def _values(self):
         return {name: _plain(getattr(self, name)) for name in self._arguments}
 
     def _make_program(self):
-        return _shared_program(type(self), tuple(self._values().items()))
+        value_range = getattr(self, "value_range", None)
+        return shared_program((self.key(),), value_range and tuple(value_range))
 
     def __str__(self):
         """Return the layer's class and arguments."""
@@ -81,46 +93,56 @@ class _OfOneFunction(Augmentation):
 class ImageAugmentation(_OfOneFunction):
     """Base of the layers that change images alone."""
 
+    @classmethod
+    def made_of(cls, arguments):
+        """Return the `Operation` of arguments, given as pairs of name and value."""
+        values = dict(arguments)
+        values.pop("value_range")
+        return cls._function.operation(**values)
+
     def operation(self):
         """Return the `Operation` with the layer's arguments."""
-        return self._operation_of(**self._values())
+        return self.made_of(self._values().items())
 
     def __str__(self):
         """Return the layer's class and arguments and, of a policy, what it does."""
         return "\n".join([super().__str__(), *(f"  {line}" for line in self.operation().notes)])
 
-    @classmethod
-    def _operation_of(cls, value_range, **values):
-        return cls._function.operation(**values)
-
-    @classmethod
-    def _program_of(cls, **values):
-        return Program((cls._operation_of(**values),), value_range=values["value_range"])
-
 
 class MixAugmentation(_OfOneFunction):
     """Base of the layers that mix images and labels."""
 
+    @classmethod
+    def made_of(cls, arguments):
+        """Return the `Mix` of arguments, given as pairs of name and value."""
+        return cls._function.mix(**dict(arguments))
+
     def mix(self):
         """Return the `Mix` with the layer's arguments."""
-        return self._function.mix(**self._values())
-
-    @classmethod
-    def _program_of(cls, **values):
-        return Program((), (cls._function.mix(**values),), value_range=None)
+        return self.made_of(self._values().items())
 
 
 @functools.lru_cache(maxsize=256)
-def _shared_program(layer_class, values):
-    # One for all layers with the same arguments, so that it is compiled once.
-    return layer_class._program_of(**dict(values))
+def shared_program(keys, value_range, jit_compile="auto"):
+    """Return the `Program` of layers; one for all that do the same, so that it is compiled once.
+
+    Args:
+        keys: `key()` of each layer, mixes last.
+        value_range: Lowest and highest value of float images; `None` if it does not matter.
+        jit_compile: As for `Program`.
+    """
+    made = [(kind, kind.made_of(arguments)) for kind, arguments in keys]
+    return Program(
+        [member for kind, member in made if issubclass(kind, ImageAugmentation)],
+        [member for kind, member in made if issubclass(kind, MixAugmentation)],
+        value_range=value_range,
+        jit_compile=jit_compile,
+    )
 
 
 def _plain(value):
     """Return an argument as it can be compared and kept: no arrays, and no lists of Keras' own."""
     value = value.tolist() if hasattr(value, "tolist") else value
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
     return tuple(map(_plain, value)) if isinstance(value, (list, tuple)) else value
 
 

@@ -78,6 +78,16 @@ class Program:
         classes = next((mix.classes for mix in self.mixes if mix.classes is not None), None)
         return label_targets(labels, classes=classes)
 
+    def tracing_count(self):
+        """Return how many times it was traced so far."""
+        return 0 if self._compiled is None else self._compiled.experimental_get_tracing_count()
+
+    def compiler_text(self, images, rows, seed, strength):
+        """Return what XLA is given to compile, for one batch: a text that begins with its type."""
+        inputs = tf.constant(seed, tf.int64), tf.constant(strength, tf.float64)
+        made = compiled(self._body, True)
+        return made.experimental_get_compiler_ir(images, rows, *inputs)(stage="hlo")
+
     def _run(self, images, rows, seed, strength):
         if self._compiled is None:
             # Not before it is used, since finding out whether XLA works takes a moment.

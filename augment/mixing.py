@@ -74,8 +74,8 @@ class Mix:
             image, mine = inputs
 
             def partner():
-                # Not `images[...]`: XLA would take the seed it depends on for a constant, and compile
-                # anew for every seed.
+                # Not `images[...]`: XLA would take the seed for a constant, and compile anew for
+                # every seed.
                 return tf.gather(images, mine["partner"])
 
             def changed():

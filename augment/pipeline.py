@@ -7,10 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from augment import _dataset, _elements, _validation
-from augment._layer_base import Augmentation, ImageAugmentation, MixAugmentation
+from augment._layer_base import Augmentation, ImageAugmentation, MixAugmentation, shared_program
 from augment._operation import stages
-from augment._program import Program
-from augment.training import training_transform  # noqa: F401 (its home as far as others know)
 
 
 @keras.saving.register_keras_serializable(package="keras_recipes")
@@ -215,12 +213,9 @@ class Pipeline(Augmentation):
                 )
 
     def _make_program(self):
-        members = self.members
-        return Program(
-            [step.operation() for step in members if isinstance(step, ImageAugmentation)],
-            [step.mix() for step in members if isinstance(step, MixAugmentation)],
-            value_range=self.value_range,
-            jit_compile=self.jit_compile,
+        keys = tuple(step.key() for step in self.members)
+        return shared_program(
+            keys, _validation.check_value_range(self.value_range), self.jit_compile
         )
 
     def _stages(self):

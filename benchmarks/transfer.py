@@ -28,7 +28,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from augment.pipeline import training_transform
+from augment.training import training_transform
 from recipes import load_data
 from recipes.files import read_json, write_json
 from recipes.hardware import describe_machine
