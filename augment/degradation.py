@@ -79,28 +79,43 @@ def compress_jpeg(image, quality):
         enlargement.
     """
     image = color.check_color("JPEG", image)
-    dtype, levels = image.dtype, tf.cast(image, tf.float32)
-    if dtype != tf.uint8:
-        levels = tf.floor(tf.clip_by_value(levels, 0.0, 255.0) + 0.5)
-    luma_steps, chroma_steps = _steps(quality)
     height, width, channels = _validation.image_sizes(image)
-    pixels = tf.reshape(levels, [-1, channels])
+    levels = image
+    if image.dtype != tf.uint8:
+        levels = tf.cast(tf.clip_by_value(image, 0.0, 255.0) + 0.5, tf.uint8)
+    steps = _steps(quality)
     if channels == 1:
-        result = _quantized(tf.reshape(tf.cast(pixels, tf.int32), [1, height, width]), luma_steps)
+        plane = tf.reshape(tf.cast(levels, tf.int32), [1, height, width])
+        (result,) = _quantized([plane], [steps[0]])
     else:
-        # All numbers and sums are below 2**24, where float32 is exact, and a product with a matrix
-        # is quicker than one of int32.
-        planes = tf.matmul(tf.constant(_TO_YCBCR, tf.float32), pixels, transpose_b=True)
-        halves = tf.constant([[32768.0], [32767.0], [32767.0]])
-        planes = tf.cast(tf.floor((planes + halves) * 2.0**-16), tf.int32)
-        planes = materialize(tf.reshape(planes, [3, height, width]), pixels[0, 0])
-        luma = tf.reshape(_quantized(planes[:1], luma_steps), [-1, 1])
-        chroma = tf.reshape(_through_half_size(planes[1:] + 128, chroma_steps) - 128, [2, -1])
-        matrix = tf.constant(_FROM_CHROMA, tf.float32)
-        shift = tf.matmul(tf.cast(chroma, tf.float32), matrix, transpose_a=True)
-        shift = tf.floor(shift * 2.0**-16 + 0.5)
-        result = tf.clip_by_value(tf.cast(luma, tf.float32) + shift, 0.0, 255.0)
-    return tf.cast(tf.reshape(result, tf.shape(image)), dtype)
+        planes = tf.reshape(_to_ycbcr(levels), [3, height, width])
+        luma, chroma = _quantized([planes[:1], _halved(planes[1:])], steps)
+        chroma = chroma[:, : (height + 1) // 2, : (width + 1) // 2]
+        chroma = _doubled(_doubled(chroma, 1, 0, 0, 0), 2, 8, 7, 4)[:, :height, :width]
+        result = _to_rgb(luma, chroma)
+    return tf.cast(tf.reshape(result, tf.shape(image)), image.dtype)
+
+
+def _to_ycbcr(levels):
+    """Return luma and chroma, int32 `(3, pixels)` in `[0, 255]`, of uint8 RGB."""
+    opaque = levels[0, 0, 0]
+    # Taken apart as bytes: a quarter of the memory that whole numbers take.
+    colors = materialize(tf.transpose(tf.reshape(levels, [-1, 3])), opaque)
+    halves = [[32768], [32767 + (128 << 16)], [32767 + (128 << 16)]]
+    total = tf.constant(halves, tf.int32)
+    for place in range(3):
+        weights = tf.constant(_TO_YCBCR[:, place : place + 1], tf.int32)
+        total += weights * tf.cast(colors[place : place + 1], tf.int32)
+    return materialize(tf.bitwise.right_shift(total, 16), opaque)
+
+
+def _to_rgb(luma, chroma):
+    """Return RGB, float32 whole numbers `(pixels, 3)`, of int32 planes."""
+    # Sums stay below 2**24, where float32 is exact, and XLA is at its best with such a product.
+    matrix = tf.constant(_FROM_CHROMA, tf.float32)
+    chroma = tf.cast(tf.reshape(chroma - 128, [2, -1]), tf.float32)
+    shift = tf.floor(tf.matmul(chroma, matrix, transpose_a=True) * 2.0**-16 + 0.5)
+    return tf.clip_by_value(tf.cast(tf.reshape(luma, [-1, 1]), tf.float32) + shift, 0.0, 255.0)
 
 
 def _steps(quality):
@@ -115,28 +130,47 @@ def _quantized(planes, steps):
     """Round the frequencies of planes to steps.
 
     Args:
-        planes: int32 `(planes, height, width)` in `[0, 255]`.
-        steps: int32 `(64,)`, rows of the table one after the other.
+        planes: List of int32 `(planes, height, width)` in `[0, 255]`.
+        steps: List of int32 `(64,)`, rows of each one's table one after the other.
 
     Returns:
-        Same shape, dtype and range.
+        List of the same shapes, dtype and range.
     """
-    height, width = _validation.image_sizes(planes)[1:]
-    padded = _extended(_extended(planes, 1, -height % 8), 2, -width % 8)
-    rows, columns = _validation.image_sizes(padded)[1:]
-    grid = [planes.shape[0], rows // 8, 8, columns // 8, 8]
-    # Place in the block first, then the block: whatever is done is done to long rows.
-    blocks = tf.transpose(tf.reshape(padded, grid), [2, 4, 0, 1, 3])
-    shape = tf.shape(blocks)
-    blocks = materialize(tf.reshape(blocks, [8, 8, -1]) - 128, steps[0])
-    blocks = _transformed(blocks, _COSINES, 1, 11, steps[0])
-    blocks = _transformed(blocks, _COSINES, 0, 15, steps[0])
-    blocks = materialize(_rounded_to(blocks, tf.reshape(steps, [8, 8, 1])), steps[0])
-    blocks = _transformed(blocks, _COSINES.T, 0, 11, steps[0])
-    blocks = _transformed(blocks, _COSINES.T, 1, 18, steps[0])
-    blocks = tf.reshape(tf.clip_by_value(blocks + 128, 0, 255), shape)
-    restored = tf.reshape(tf.transpose(blocks, [2, 3, 0, 4, 1]), [grid[0], rows, columns])
-    return materialize(restored[:, :height, :width], steps[0])
+    blocks, grids, counts = [], [], []
+    for part in planes:
+        height, width = _validation.image_sizes(part)[1:]
+        padded = _extended(_extended(part, 1, -height % 8), 2, -width % 8)
+        rows, columns = _validation.image_sizes(padded)[1:]
+        grids.append([part.shape[0], rows // 8, 8, columns // 8, 8])
+        counts.append(part.shape[0] * (rows // 8) * (columns // 8))
+        # Place in the block first, then the block: whatever is done is done to long rows.
+        ordered = tf.transpose(tf.reshape(padded, grids[-1]), [2, 4, 0, 1, 3])
+        blocks.append(materialize(tf.reshape(ordered - 128, [8, 8, -1]), steps[0][0]))
+    tables = [
+        tf.broadcast_to(tf.reshape(table, [8, 8, 1]), [8, 8, count])
+        for table, count in zip(steps, counts, strict=True)
+    ]
+    changed = _through_frequencies(tf.concat(blocks, axis=2), tf.concat(tables, axis=2))
+    restored = []
+    for part, grid, block in zip(planes, grids, tf.split(changed, counts, axis=2), strict=True):
+        ordered = tf.reshape(block, [8, 8, grid[0], grid[1], grid[3]])
+        whole = tf.reshape(
+            tf.transpose(ordered, [2, 3, 0, 4, 1]), [grid[0], grid[1] * 8, grid[3] * 8]
+        )
+        height, width = _validation.image_sizes(part)[1:]
+        restored.append(materialize(whole[:, :height, :width], steps[0][0]))
+    return restored
+
+
+def _through_frequencies(blocks, steps):
+    """Transform `(8 rows, 8 columns, blocks)` of int32, round to steps, transform back."""
+    opaque = steps[0, 0, 0]
+    blocks = _transformed(materialize(blocks, opaque), _COSINES, 1, 11, opaque)
+    blocks = _transformed(blocks, _COSINES, 0, 15, opaque)
+    blocks = materialize(_rounded_to(blocks, steps), opaque)
+    blocks = _transformed(blocks, _COSINES.T, 0, 11, opaque)
+    blocks = _transformed(blocks, _COSINES.T, 1, 18, opaque)
+    return materialize(tf.clip_by_value(blocks + 128, 0, 255), opaque)
 
 
 def _transformed(blocks, matrix, axis, bits, opaque):
@@ -166,20 +200,16 @@ def _extended(planes, axis, count):
     return tf.concat([planes, tf.repeat(last, count, axis=axis)], axis=axis)
 
 
-def _through_half_size(planes, steps):
-    """Quantise chroma, int32 `(2, height, width)`, at half its size, and enlarge it again."""
+def _halved(planes):
+    """Halve the sizes of int32 `(2, height, width)`; columns are filled up to whole blocks."""
     height, width = _validation.image_sizes(planes)[1:]
-    rows, columns = (height + 1) // 2, (width + 1) // 2
-    planes = _extended(planes, 1, height % 2)
-    # Columns are repeated up to whole blocks before they are halved; rows, in `_quantized`, after.
-    planes = _extended(planes, 2, -width % 16)
-    wide = _validation.image_sizes(planes)[2] // 2
-    quads = tf.reshape(planes, [2, rows, 2, wide, 2])
+    # Columns are repeated before they are halved; rows, in `_quantized`, after.
+    planes = _extended(_extended(planes, 1, height % 2), 2, -width % 16)
+    rows, columns = (size // 2 for size in _validation.image_sizes(planes)[1:])
+    quads = tf.reshape(planes, [2, rows, 2, columns, 2])
     sums = quads[:, :, 0, :, 0] + quads[:, :, 0, :, 1] + quads[:, :, 1, :, 0] + quads[:, :, 1, :, 1]
     # Quarters are rounded down and up by turns, as libjpeg does.
-    bias = 1 + tf.range(wide) % 2
-    halves = _quantized(tf.bitwise.right_shift(sums + bias, 2), steps)[:, :, :columns]
-    return _doubled(_doubled(halves, 1, 0, 0, 0), 2, 8, 7, 4)[:, :height, :width]
+    return tf.bitwise.right_shift(sums + 1 + tf.range(columns) % 2, 2)
 
 
 def _doubled(planes, axis, bias, other_bias, bits):
