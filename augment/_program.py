@@ -25,6 +25,8 @@ class Program:
         self._jit_compile = jit_compile
         self._compiled = None
 
+    # Nothing here is for autograph, which would convert all of it inside a user's `map`.
+    @tf.autograph.experimental.do_not_convert
     def __call__(self, images, labels, weights, seed, strength):
         """Return images, labels and weights of one batch.
 

@@ -70,6 +70,7 @@ class Mix:
                 f"{images.shape[0]} images, {rows.shape[0]} labels"
             )
 
+        @tf.autograph.experimental.do_not_convert
         def one(inputs):
             image, mine = inputs
 
@@ -192,6 +193,8 @@ def batch_mix(make):
         Function `(images, labels, seed, *, ...)`, with `make` as its attribute `mix`.
     """
 
+    # Nothing here is for autograph, which would convert all of it inside a user's `map`.
+    @tf.autograph.experimental.do_not_convert
     @functools.wraps(make)
     def public(images, labels, seed, **named):
         images, targets, _ = _program(make(**named))(images, labels, None, seed, 1.0)

@@ -15,7 +15,7 @@ def partners_of(shares):
     return np.where(others.any(1), others.argmax(1), -1)
 
 
-@pytest.mark.parametrize("mode", ["element", "batch"])
+@pytest.mark.parametrize("mode", ["element", "batch", "pair"])
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_targets_are_the_shares_of_the_pixels(sources, name, mode):
     images = sources(9)
@@ -39,6 +39,32 @@ def test_every_image_is_the_partner_of_one_other(sources, batch):
         assert not (partners == np.arange(batch)).any()
         seen.add(tuple(partners))
     assert len(seen) == batch - 1
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("batch", [6, 7])
+def test_pairs_get_each_others_part(random_images, name, batch):
+    images = random_images(batch).astype("float32")
+    last, middles, kinds = batch - 1, set(), set()
+    for step in range(6):
+        mixed, targets = OPERATIONS[name](
+            images, np.arange(batch), [3, step], classes=batch, mode="pair", probability=0.8
+        )
+        np.testing.assert_allclose(mixed + mixed[::-1], images + images[::-1], atol=1e-3)
+        np.testing.assert_array_equal(targets, targets.numpy()[::-1, ::-1])
+        for own, (result, target) in enumerate(zip(mixed.numpy(), targets.numpy(), strict=True)):
+            assert set(np.flatnonzero(target)) <= {own, last - own}
+            changed = (result != images[own]).any(-1)
+            kinds |= {bool(changed.any())}
+            if own == last - own:
+                middles.add(bool(changed.any()))
+            elif name == "cutmix":
+                np.testing.assert_array_equal(result[changed], images[last - own][changed])
+                np.testing.assert_array_equal(
+                    changed, (mixed[last - own] != images[last - own]).numpy().any(-1)
+                )
+    assert kinds == {True, False}
+    assert middles == ({False} if batch % 2 else set())
 
 
 class TestMixUp:
@@ -107,6 +133,48 @@ class TestCutMix:
             expected.append(1 - sides.prod() / size**2)
         assert stats.ks_2samp(kept, expected).pvalue > 0.001
 
+    def test_boxes_of_stated_sides(self, sources):
+        """Heights and widths each take all values alike often, and so do the places."""
+        images, seen = sources(90, 10, 20), []
+        for step in range(8):
+            mixed, targets = cutmix(
+                images, np.arange(90), [5, step], classes=90, minmax=(0.25, 0.5)
+            )
+            own = mixed.numpy()[np.arange(90), :, :, np.arange(90)] == 0
+            np.testing.assert_allclose(np.diag(targets), 1 - own.mean((1, 2)), atol=1e-6)
+            for mask in own:
+                rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+                assert mask.sum() == rows.size * columns.size
+                seen.append((rows.size, columns.size, rows[0], columns[0]))
+        heights, widths, tops, lefts = np.transpose(seen)
+        expected = {"height": (heights, range(2, 6)), "width": (widths, range(5, 11))}
+        for height in range(2, 6):
+            expected[f"top at {height}"] = (tops[heights == height], range(11 - height))
+        expected["left at 7"] = (lefts[widths == 7], range(14))
+        for values, allowed in expected.values():
+            counts = np.array([(values == value).sum() for value in allowed])
+            assert counts.sum() == values.size
+            assert stats.chisquare(counts).pvalue > 0.001
+
+    def test_stated_sides_of_one_size(self, sources):
+        _, targets = cutmix(sources(6, 8, 8), np.arange(6), [0, 0], classes=6, minmax=(0.5, 0.5))
+        np.testing.assert_allclose(np.diag(targets), 0.75)
+        halves = {"mixup_alpha": 1000.0, "minmax": (0.5, 0.5)}
+        mixed, _ = mixup_or_cutmix(sources(40, 8, 8), np.arange(40), [0, 0], classes=40, **halves)
+        cut = (mixed.numpy()[np.arange(40), :, :, np.arange(40)] == 0).sum((1, 2))
+        assert set(cut) == {0, 16}
+
+    @pytest.mark.parametrize("minmax", [(0, 0.5), (0.5, 1.1), (0.6, 0.5), 0.5, (0.1, 0.2, 0.3)])
+    def test_bad_sides(self, random_images, minmax):
+        with pytest.raises(ValueError, match="minmax"):
+            cutmix(random_images(2), [0, 1], [1, 2], classes=2, minmax=minmax)
+
+    def test_sides_without_cutmix(self, random_images):
+        with pytest.raises(ValueError, match="minmax is of CutMix: alpha must be above 0"):
+            cutmix(random_images(2), [0, 1], [1, 2], classes=2, alpha=0, minmax=(0.2, 0.8))
+        with pytest.raises(ValueError, match="minmax is of CutMix: cutmix_alpha must be above 0"):
+            mixup_or_cutmix(random_images(2), [0, 1], [1, 2], cutmix_alpha=0, minmax=(0.2, 0.8))
+
     def test_strength_zero_changes_nothing(self, random_images):
         images = random_images(5)
         for arguments in ({"alpha": 0.0}, {"probability": 0.0}):
@@ -170,7 +238,7 @@ class TestAll:
         images = random_images(1)
         mixed, targets = OPERATIONS[name](images, [2], [1, 2], classes=3)
         np.testing.assert_array_equal(mixed, images)
-        np.testing.assert_allclose(targets, [[0, 0, 1]], atol=1e-6)
+        np.testing.assert_array_equal(targets, [[0, 0, 1]])
 
     def test_whole_numbers_rows_and_columns_are_the_same(self, random_images, name):
         images, labels = random_images(6), np.array([0, 1, 2, 2, 1, 0])
