@@ -102,6 +102,7 @@ _HOMES = {
     ),
     "pipeline": ("Pipeline",),
     "presets": ("policy", "policy_names"),
+    "repeated": ("repeated_augmentation",),
     "training": ("training_transform",),
     "sheet": ("show",),
     "test_time": ("TestTimeAugment", "View"),
