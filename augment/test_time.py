@@ -36,7 +36,9 @@ class TestTimeAugment(keras.Model):
     The result is an ordinary functional model with the weights of `model`: `predict` and `evaluate`
     it, save it as `.keras`, export it to one TFLite file. It cannot be trained: `model` runs in
     inference mode always and no gradient passes. A single view gives what `model` gives, bit for
-    bit; views that come to the same pixels are computed once.
+    bit; views that come to the same pixels are computed once. Choose views that look like the images
+    `model` was trained on: crops of enlarged images can cost a network of small images more than
+    they bring. With another `image_size`, give `export_tflite` a `contract` of that size.
 
     Args:
         model: Built Keras classifier: one input of images `(None, height, width, channels)`, one
@@ -365,6 +367,6 @@ def _answers(body, inputs, batches):
         windows = batch if isinstance(batch[0], Window) else [Window()]
         images = Windows(windows, dtype="float32", name=f"views_{place}")(given)
         if not isinstance(batch[0], Window):
-            images = batch[0](images)
+            images = Windows(windows, dtype="float32", name=f"own_{place}")(batch[0](images))
         answers.append(body(images, training=False))
     return answers

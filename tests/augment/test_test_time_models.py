@@ -17,7 +17,7 @@ def conv_model(activation="softmax", shape=(16, 16, 3), inside=(), dtype=None, s
     keras.utils.set_random_seed(seed)
     layers = keras.layers
     inputs = keras.Input(shape)
-    x = layers.Rescaling(1 / 255)(inputs)
+    x = layers.Normalization(axis=None, mean=120.0, variance=5000.0)(inputs)
     for layer in inside:
         x = layer(x)
     x = layers.Conv2D(8, 3, padding="same", dtype=dtype)(x)
@@ -127,6 +127,8 @@ def test_a_subclassed_model(random_images):
     [("flip", "geometric"), ("ten_crop", "arithmetic"), ("resnet50views", "geometric")],
 )
 def test_export_as_one_tflite_model(random_images, tmp_path, views, average, quantization):
+    from ai_edge_litert.interpreter import Interpreter
+
     from recipes.evaluation.classifier import load_classifier
     from recipes.layers import CalibratedSoftmax
     from tuning import export_tflite
@@ -140,6 +142,11 @@ def test_export_as_one_tflite_model(random_images, tmp_path, views, average, qua
     )
     classifier = load_classifier(path)
     assert classifier.class_names == ("a", "b", "c", "d")
+    if quantization == "int8":
+        # The bytes of an image as they are, though the network begins by subtracting its mean.
+        details = Interpreter(str(path)).get_input_details()[0]
+        assert details["dtype"] == np.uint8
+        assert details["quantization"] == pytest.approx((1.0, 0), abs=1e-6)
     tolerance = {"float32": 1e-5, "float16": 1e-3, "int8": 0.02}[quantization]
     np.testing.assert_allclose(classifier.predict(images), model(images), atol=tolerance)
 
