@@ -10,6 +10,7 @@ _PLACES = {
     "BrierScore": "callbacks.streaming",
     "CalibrationMonitor": "callbacks.calibration_monitor",
     "Checkpoint": "callbacks.checkpoint",
+    "Curriculum": "callbacks.curriculum",
     "EarlyStopping": "callbacks.early_stopping",
     "ExpectedCalibrationError": "callbacks.streaming",
     "GeneralizationLoss": "callbacks.stopping_criteria",
