@@ -42,8 +42,9 @@ def draw_sheet(rows, column_titles, title="", scale=None):
         title: Text above everything; lines that are too long are folded.
         scale: Factor of the size of the images, or `None` for one that suits their size.
     """
-    scale = _suitable_scale(rows) if scale is None else scale
-    pictures = [[_picture(tile.image, scale) for tile in row] for row in rows]
+    pictures = [
+        [_picture(tile.image, scale or _suitable_scale(tile, row)) for tile in row] for row in rows
+    ]
     widths = [max(_NARROWEST, *(row[at].width for row in pictures)) for at in range(len(rows[0]))]
     small, large = ImageFont.load_default(_TEXT_SIZE), ImageFont.load_default(_TITLE_SIZE)
     captions = [
@@ -79,11 +80,11 @@ def draw_sheet(rows, column_titles, title="", scale=None):
     return sheet
 
 
-def _suitable_scale(rows):
-    longest = max(max(tile.image.shape[:2]) for row in rows for tile in row[:1])
-    if longest > _LARGE:
-        return _LARGE / longest
-    return max(1, round(_SMALL / longest))
+def _suitable_scale(tile, row):
+    """Return a scale for a tile: a whole number for small images, results as large as theirs."""
+    first, longest = max(row[0].image.shape[:2]), max(tile.image.shape[:2])
+    shown = _LARGE if first > _LARGE else first * max(1, round(_SMALL / first))
+    return shown / longest
 
 
 def _picture(image, scale):

@@ -36,9 +36,9 @@ class TestTimeAugment(keras.Model):
     The result is an ordinary functional model with the weights of `model`: `predict` and `evaluate`
     it, save it as `.keras`, export it to one TFLite file. It cannot be trained: `model` runs in
     inference mode always and no gradient passes. A single view gives what `model` gives, bit for
-    bit; views that come to the same pixels are computed once. Choose views that look like the images
-    `model` was trained on: crops of enlarged images can cost a network of small images more than
-    they bring. With another `image_size`, give `export_tflite` a `contract` of that size.
+    bit; views that come to the same pixels are computed once. Choose views that look like images
+    that `model` was trained on: crops of enlarged images can cost a network of small images more
+    than they bring. With another `image_size`, give `export_tflite` a `contract` of that size.
 
     Args:
         model: Built Keras classifier: one input of images `(None, height, width, channels)`, one

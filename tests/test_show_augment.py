@@ -38,7 +38,8 @@ def photos(tmp_path):
 
 
 def same(path, expected):
-    return np.array_equal(np.asarray(Image.open(path)), np.asarray(expected))
+    with Image.open(path) as sheet:
+        return np.array_equal(np.asarray(sheet), np.asarray(expected))
 
 
 @pytest.mark.parametrize("name", ["random_flip", "flip", "RandomFlip"])
@@ -118,6 +119,18 @@ def test_recipe(run_cli, tmp_path):
     assert same(out, expected)
 
 
+def test_policy(run_cli, photos, tmp_path):
+    out = tmp_path / "sheet.png"
+    code, printed, _ = run_cli(
+        *("--policy", "randaugment", "--set", "n=1", "--set", "m=20"),
+        *(*photos, "--out", out, "--size", 20, "--columns", 1, "--json"),
+    )
+    assert code == 0
+    assert "m=20" in json.loads(printed)["augmentation"]
+    with Image.open(out) as sheet:
+        assert sheet.width > 2 * 120
+
+
 MISTAKES = [
     (
         ("--operation", "random_flop"),
@@ -128,6 +141,8 @@ MISTAKES = [
     (("--operation", "random_flip", "--set", "vertical"), "vertical"),
     (("--operation", "flip", "--count", "0"), "--count and --columns must be at least 1"),
     (("--operation", "flip", "--seed", "-1"), "--seed must be at least 0, received: -1"),
+    (("--policy", "randaugmen"), "did you mean 'randaugment'?"),
+    (("--policy", "randaugment", "--set", "m=99"), "m must be a number"),
     (("--recipe", "fashion-min"), "did you mean 'fashion-mini'?"),
     (("--recipe", "fashion-mini", "--set", "a=1"), "unknown field 'a'"),
 ]

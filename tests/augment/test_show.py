@@ -209,12 +209,21 @@ def test_results_of_another_size(random_images):
     sheet = augment.show(halve, images, columns=1, scale=1)
     assert places_of(sheet, images[1, :4, :6])
 
+    def cut(images, seed):
+        return images[:, :4, :4]
+
+    # Where no scale is asked for, as large on the sheet as the image it was made of.
+    sheet = augment.show(cut, images, columns=1)
+    assert places_of(sheet, images[1].repeat(16, axis=0).repeat(16, axis=1))
+    assert places_of(sheet, images[1, :4, :4].repeat(32, axis=0).repeat(32, axis=1))
+
 
 def test_files(random_images, tmp_path, monkeypatch):
     images = random_images(1)
     path = tmp_path / "sheet.png"
     sheet = augment.show(augment.random_flip, images, path=path)
-    np.testing.assert_array_equal(Image.open(path), sheet)
+    with Image.open(path) as written:
+        np.testing.assert_array_equal(written, sheet)
     before = path.read_bytes()
 
     def fail(self, name, **arguments):
