@@ -46,6 +46,7 @@ _HOMES = {
     "flip": ("random_flip",),
     "crop": ("center_crop", "random_crop", "resize_crop"),
     "resized_crop": ("random_multi_scale_crop", "random_resized_crop"),
+    "jpeg_input": ("decode_random_resized_crop",),
     "erasing": ("cutout", "random_erasing", "random_grid_mask"),
     "mixing": ("cutmix", "mixup", "mixup_or_cutmix"),
     "policies": (
