@@ -235,9 +235,10 @@ def random_jpeg_quality(*, quality=(30, 95)):
             for all images. There is none that changes nothing: strength scales the probability.
 
     Example:
-        >>> images = tf.reshape(tf.range(64), (1, 8, 8, 1))
-        >>> random_jpeg_quality(tf.cast(images, tf.uint8), [0, 0], quality=1)[0, 0, 0, 0].numpy()
-        np.uint8(32)
+        >>> images = tf.reshape(100 + tf.range(64) // 16, (1, 8, 8, 1))
+        >>> result = random_jpeg_quality(tf.cast(images, tf.uint8), [0, 0], quality=1)
+        >>> tf.unique(tf.reshape(result, [-1])).y.numpy().tolist()
+        [96]
 
     Source:
         ITU-T T.81 (JPEG); see `compress_jpeg`.

@@ -138,6 +138,26 @@ def test_a_dark_image_keeps_its_own_histogram_beside_a_bright_one(ours, of_pil):
     np.testing.assert_array_equal(ours(images, [0, 0]), expected)
 
 
+def test_equalize_gives_the_same_pixels_eager_graph_xla_and_in_tf_data(map_seeds):
+    """Needs larger images than the table of all operations has."""
+    images = tf.constant(np.random.default_rng(1).integers(20, 90, (5, 20, 24, 3), np.uint8))
+
+    def equalize(seed, images=images):
+        return augment.random_equalize(images, seed, probability=0.6)
+
+    expected = [equalize([7, step]).numpy() for step in range(4)]
+    assert any((expected[0] != result).any() for result in expected[1:])
+    np.testing.assert_array_equal(map_seeds(equalize, 4), expected)
+    unknown = [tf.TensorSpec([2], tf.int32), tf.TensorSpec([None] * 4, tf.uint8)]
+    graph = tf.function(equalize, autograph=False, input_signature=unknown)
+    np.testing.assert_array_equal(graph(tf.constant([7, 0]), images), expected[0])
+    compiled = tf.function(equalize, autograph=False, jit_compile=True)
+    np.testing.assert_array_equal(compiled(tf.constant([7, 0])), expected[0])
+    floats = equalize([7, 0], tf.cast(images, tf.float32))
+    assert floats.dtype == tf.float32
+    np.testing.assert_array_equal(floats, expected[0])
+
+
 @pytest.fixture
 def ramps():
     """Make images with each level once, in order."""
