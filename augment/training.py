@@ -10,6 +10,7 @@ from augment.crop import random_crop
 from augment.erasing import cutout, random_erasing
 from augment.flip import random_flip
 from augment.mixing import Mix
+from augment.policy_spec import policy_operation
 
 FLIPS = {False: (), "horizontal": ("horizontal",), "both": ("horizontal", "vertical")}
 
@@ -22,6 +23,7 @@ def training_transform(
     crop_fill="constant",
     cutout_size=0,
     erase_probability=0.0,
+    policy=None,
     mixup_alpha=0.0,
     cutmix_alpha=0.0,
     mix_probability=1.0,
@@ -32,7 +34,7 @@ def training_transform(
 ):
     """Return the function a training pipeline maps over its batches; by default all of it is off.
 
-    The order is flip, crop, Cutout, random erasing, MixUp or CutMix.
+    The order is flip, crop, the policy, Cutout, random erasing, MixUp or CutMix.
 
     Args:
         classes: Number of classes, at least 2.
@@ -41,6 +43,8 @@ def training_transform(
         crop_fill: `fill` of `random_crop`.
         cutout_size: `size` of `cutout` (filled with 0); 0 is off.
         erase_probability: `probability` of `random_erasing` (filled with noise); 0 is off.
+        policy: Text that `policy_spec.policy_operation` reads, such as `"randaugment(n=2, m=9)"`;
+            `None` is off.
         mixup_alpha: `alpha` of `mixup`; 0 is off.
         cutmix_alpha: `alpha` of `cutmix`; 0 is off.
         mix_probability: Chance that an image is mixed, if one of the two is on.
@@ -84,7 +88,7 @@ def training_transform(
     )
     mixes = mix_probability > 0 and (mixup_alpha > 0 or cutmix_alpha > 0)
     program = Program(
-        _image_operations(flip, crop_padding, crop_fill, cutout_size, erase_probability),
+        _image_operations(flip, crop_padding, crop_fill, policy, cutout_size, erase_probability),
         [mix] if mixes else [],
         jit_compile=jit_compile,
     )
@@ -101,7 +105,7 @@ def training_transform(
     return transform
 
 
-def _image_operations(flip, crop_padding, crop_fill, cutout_size, erase_probability):
+def _image_operations(flip, crop_padding, crop_fill, policy, cutout_size, erase_probability):
     """Return those operations on images that are on, in order."""
     _validation.check_choice("flip", flip, tuple(FLIPS))
     axes = {axis: axis in FLIPS[flip] for axis in ("horizontal", "vertical")}
@@ -109,6 +113,7 @@ def _image_operations(flip, crop_padding, crop_fill, cutout_size, erase_probabil
     operations = (
         (flip, random_flip.operation(**axes)),
         (crop_padding, random_crop.operation(padding=crop_padding, fill=crop_fill)),
+        (policy, policy and policy_operation(policy)),
         (cutout_size, cutout.operation(size=cutout_size)),
         (erase_probability, random_erasing.operation(probability=erase_probability)),
     )

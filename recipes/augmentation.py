@@ -33,6 +33,7 @@ def recipe_transform(
         crop_fill=chosen.crop_fill,
         cutout_size=chosen.cutout,
         erase_probability=chosen.erase_probability,
+        policy=chosen.policy,
         mixup_alpha=chosen.mixup_alpha,
         cutmix_alpha=chosen.cutmix_alpha,
         mix_probability=chosen.mix_probability,

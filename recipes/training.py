@@ -75,6 +75,7 @@ def train(
     from recipes.evaluation.judging import judge
     from recipes.hardware import choose_precision
 
+    _check_policy(recipe.augmentation.policy)
     precision, reason = choose_precision(recipe.training.precision)
     keras.utils.set_random_seed(recipe.training.seed)
     network = Network(recipe, data)
@@ -181,6 +182,18 @@ def _transfer_plan(recipe, data, model, say):
     plan = TransferPlan(recipe, len(data.splits["train"]), len(data.class_names), say)
     plan.check(model)
     return plan
+
+
+def _check_policy(policy):
+    """Refuse a policy that cannot be had, before anything is written."""
+    if policy is None:
+        return
+    from augment.policy_spec import policy_operation
+
+    try:
+        policy_operation(policy)
+    except ValueError as error:
+        raise ConfigError(f"augmentation.policy: {error}") from None
 
 
 def _compile(recipe, model, plan, steps_per_epoch):

@@ -318,3 +318,20 @@ def test_user_callbacks_are_called(tiny_recipe, tiny_data, tmp_path):
     recipe = tiny_recipe.override({"training.epochs": 1})
     train(recipe, tiny_data, tmp_path / "run", callbacks=[callback], progress=False)
     assert seen[0]["val_loss"] > 0
+
+
+def test_a_policy_changes_the_images_and_nothing_else(tiny_recipe, tiny_data):
+    with_policy = tiny_recipe.override({"augmentation.policy": "randaugment(n=1, m=9)"})
+    plain, changed = (
+        next(iter(training_pipeline(recipe, tiny_data, 32)))
+        for recipe in (tiny_recipe, with_policy)
+    )
+    assert (plain[0].numpy() != changed[0].numpy()).any((1, 2, 3)).mean() > 0.5
+    np.testing.assert_array_equal(plain[1], changed[1])
+
+
+def test_an_unknown_policy_is_refused_before_anything_is_written(tiny_recipe, tiny_data, tmp_path):
+    recipe = tiny_recipe.override({"augmentation.policy": "randagument"})
+    with pytest.raises(ConfigError, match=r"augmentation.policy: .*did you mean 'randaugment'"):
+        train(recipe, tiny_data, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
