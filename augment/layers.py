@@ -1,9 +1,9 @@
 """Keras layers over the operations: each a configuration, a counter of seeds, and one call.
 
-A layer draws its seeds from a `keras.random.SeedGenerator`: `[seed, 0]`, `[seed, 1]` and so on, a
-new one each call. In `Dataset.map` with parallel calls the order of the calls is not fixed, so
-which batch gets which seed is not either, and a run cannot be repeated exactly. Where that matters,
-map the functions of `augment`, or `augment.training_transform`, with a seed made from a counter.
+A layer that is called draws its seeds from a `keras.random.SeedGenerator`: `[seed, 0]`, `[seed, 1]`
+and so on, a new one each call. In `Dataset.map` with parallel calls the order of the calls is not
+fixed, so which batch gets which seed is not either, and a run cannot be repeated exactly. To map a
+dataset, put layers into an `augment.Pipeline`, whose `map` makes seeds from the number of a batch.
 
 The layers subclass `keras.layers.Layer` and not Keras' own preprocessing base class, whose `call`
 defaults to training mode and can leave later layers of a model in it.

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import augment
+from augment._layer_base import ImageAugmentation
 
 IMAGE_LAYERS = {
     "RandomFlip": {"horizontal": False, "vertical": True, "probability": 0.75},
@@ -68,6 +69,20 @@ FUNCTIONS = {
     "MixUpOrCutMix": augment.mixup_or_cutmix,
 }
 LAYERS = {**IMAGE_LAYERS, **MIX_LAYERS}
+# Arguments of those that cannot do without.
+NEEDED = {
+    "Cutout": {"size": 3},
+    "RandomCrop": {"padding": 2},
+    "RandomMultiScaleCrop": {"size": 16, "shorter_side": (16, 20)},
+    "RandomResizedCrop": {"size": 16},
+}
+# All there are; they are made in one way, so that most is shown for a few alone.
+EVERY_IMAGE_LAYER = [
+    name
+    for name in augment.__all__
+    if isinstance(getattr(augment, name), type)
+    and issubclass(getattr(augment, name), ImageAugmentation)
+]
 LABELS = np.array([0, 1, 2, 3, 3, 2])
 
 
@@ -124,6 +139,43 @@ def test_labels_become_rows_even_unless_training(random_images, name):
     images = random_images(6)
     _, targets = make(name)((images, LABELS), training=False)
     np.testing.assert_array_equal(targets, np.eye(4)[LABELS])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EVERY_IMAGE_LAYER)
+def test_every_layer_in_a_pipeline(random_images, name):
+    """Strength 0 is the image itself; one program serves all seeds; it survives JSON."""
+    images = random_images(6, 16, 16)
+    layer = getattr(augment, name)(**NEEDED.get(name, {}))
+    if hasattr(layer, "probability"):
+        layer = type(layer).from_config({**layer.get_config(), "probability": 1.0})
+    pipeline = augment.Pipeline([layer], seed=1)
+    changed = pipeline(images, training=True)
+    assert (changed.numpy() != images).any()
+    text = pipeline.program().compiler_text(tf.constant(images), None, [1, 0], 1.0)
+    assert "s64[2]" in text.splitlines()[0]
+    saved = json.dumps(keras.saving.serialize_keras_object(pipeline))
+    again = keras.saving.deserialize_keras_object(json.loads(saved))
+    np.testing.assert_array_equal(again(images, training=True), changed)
+    pipeline.strength = 0
+    np.testing.assert_array_equal(pipeline(images, training=True), images)
+
+
+def test_layers_that_do_the_same_are_compiled_once():
+    first, second = augment.Cutout(3, seed=1), augment.Cutout(size=3, seed=2)
+    assert first.program() is second.program()
+    assert first.program() is not augment.Cutout(4).program()
+
+
+def test_a_resizing_layer_needs_images_of_the_size_outside_of_training_too(random_images):
+    layer = augment.RandomResizedCrop(size=8)
+    images = random_images(2, 12, 8)
+    assert layer(images, training=True).shape == (2, 8, 8, 3)
+    with pytest.raises(ValueError, match="RandomResizedCrop makes images of 8 x 8 in training"):
+        layer(images)
+    with pytest.raises(ValueError, match=r"received: \(None, 12, 8, 3\)"):
+        augment.Pipeline([layer])(keras.Input((12, 8, 3)))
+    np.testing.assert_array_equal(layer(images[:, :8]), images[:, :8])
 
 
 @pytest.mark.parametrize("name", LAYERS)
