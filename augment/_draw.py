@@ -4,6 +4,11 @@ import tensorflow as tf
 
 from augment import _random
 
+# A place inside each of the 2**32 steps of a draw. At their ends or middles, times a whole number,
+# a value is often half-way between two float32 numbers, where the last bit of float64 decides what
+# it is rounded to, and XLA's fused multiply-add moves that bit.
+_INSIDE_STEP = 0.6180339887 * 2.0**-32
+
 
 class Draw:
     """What an operation draws from, one number or row for each image.
@@ -44,7 +49,7 @@ class Draw:
             float64, shape `(batch, *shape)`.
         """
         unit = _random.random_uniform(self._seed, (self.batch, *shape), self._named(label))
-        value = low + (high - low) * unit
+        value = low + (high - low) * (unit + _INSIDE_STEP)
         return value if neutral is None else neutral + self.strength * (value - neutral)
 
     def integer(self, label, low, high, *, shape=()):

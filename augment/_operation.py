@@ -136,13 +136,17 @@ def operation(make):
         bound.apply_defaults()
         values = dict(bound.arguments)
         given = dict(values)
-        if adds_probability:
-            chance = _validation.check_number("probability", given.pop("probability"), 0, 1)
-            made = dataclasses.replace(make(**given), probability=chance)
-        else:
-            made = make(**given)
+        # Operations are kept: a constant made with one must not belong to the graph traced now.
+        with tf.init_scope():
+            if adds_probability:
+                chance = _validation.check_number("probability", given.pop("probability"), 0, 1)
+                made = dataclasses.replace(make(**given), probability=chance)
+            else:
+                made = make(**given)
         return dataclasses.replace(made, name=make.__name__, arguments=values)
 
+    # Nothing here is for autograph, which would convert all of it inside a user's `map`.
+    @tf.autograph.experimental.do_not_convert
     @functools.wraps(make)
     def public(images, seed, *, value_range=(0, 255), **named):
         made = configured(**named)
@@ -205,6 +209,7 @@ def chain_of(operations, value_range=(0, 255)):
             drawn.append(rows)
             steps.append(step)
 
+        @tf.autograph.experimental.do_not_convert
         def one(inputs):
             image, *parameters = inputs
             image = _to_working(image, value_range)
