@@ -118,40 +118,40 @@ class _Taps:
     """The pixels of an axis that add to each of the result, and their weights.
 
     Attributes:
-        places: Three tensors `(count,)`: int32, the first pixel, counted from the start of the
-            rectangle; float32, its distance from the middle that it adds to; float32, the sum of
-            all weights.
         steps: int32 scalar, how many pixels are added.
+        places: Three tensors `(count,)`: int32, the first pixel, counted from the start of the
+            rectangle; int32, how far its middle is beyond that of the result's pixel, in steps of
+            `1 / (2 * scaled)` of a pixel; float32, the sum of all weights.
     """
 
     def __init__(self, axis, interpolation, antialias):
         self._axis = axis
         self._kernel, radius = _KERNELS[interpolation]
-        ratio = axis.length / axis.scaled
-        stretch = tf.maximum(ratio, 1.0) if antialias else tf.ones_like(ratio)
-        middles = axis.doubled / (2 * axis.scaled)
-        first = tf.floor(middles - radius * stretch + 0.5)
-        self.steps = tf.cast(tf.math.ceil(2 * radius * stretch), tf.int32)
-        self._stretch = tf.cast(stretch, tf.float32)
-        first, distances = tf.cast(first, tf.int32), tf.cast(first + 0.5 - middles, tf.float32)
+        # As far as the kernel reaches for each 1 of its argument, times `scaled`.
+        self._stretch = tf.maximum(axis.length, axis.scaled) if antialias else axis.scaled
+        reach = radius * self._stretch
+        self.steps = (2 * reach + axis.scaled - 1) // axis.scaled
+        # In whole numbers: XLA may compute this several times, and must find the same pixel.
+        first = tf.math.floordiv(axis.doubled - 2 * reach + axis.scaled, 2 * axis.scaled)
+        beyond = (2 * first + 1) * axis.scaled - axis.doubled
 
         def add(step, total):
-            return step + 1, total + self._weight(step, first, distances)
+            return step + 1, total + self._weight(step, first, beyond)
 
-        total = tf.while_loop(
-            lambda step, _: step < self.steps, add, (0, tf.zeros_like(distances))
-        )[1]
-        self.places = first, distances, total
+        zeros = tf.zeros(axis.count)
+        total = tf.while_loop(lambda step, _: step < self.steps, add, (0, zeros))[1]
+        self.places = first, beyond, total
 
-    def at(self, step, first, distances, total):
+    def at(self, step, first, beyond, total):
         """Return the pixel of the image and its weight for `places`, or for some of them."""
         index = self._axis.start + tf.clip_by_value(first + step, 0, self._axis.length - 1)
-        weight = self._weight(step, first, distances) / total
+        weight = self._weight(step, first, beyond) / total
         return materialize(index, self.steps), materialize(weight, self.steps)[:, None]
 
-    def _weight(self, step, first, distances):
+    def _weight(self, step, first, beyond):
         inside = (first + step >= 0) & (first + step < self._axis.length)
-        weight = self._kernel((distances + tf.cast(step, tf.float32)) / self._stretch)
+        beyond = tf.cast(beyond + 2 * step * self._axis.scaled, tf.float32)
+        weight = self._kernel(beyond / tf.cast(2 * self._stretch, tf.float32))
         return tf.where(inside, weight, 0.0)
 
 
@@ -196,7 +196,7 @@ def _cubic(distance):
 
 
 # The kernel of each interpolation, and the distance at which it ends.
-_KERNELS = {"bilinear": (_triangle, 1.0), "bicubic": (_cubic, 2.0)}
+_KERNELS = {"bilinear": (_triangle, 1), "bicubic": (_cubic, 2)}
 
 
 def _in_groups(some_rows, places, shape, dtype):
