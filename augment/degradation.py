@@ -185,8 +185,9 @@ def _transformed(blocks, matrix, axis, bits, opaque):
 
 def _rounded_to(frequencies, steps):
     """Round frequencies (eight times too large) to multiples of steps, halves away from 0."""
-    # The quotient of whole numbers below 2**22 never rounds across a whole number in float32.
-    sizes = tf.cast(tf.abs(frequencies) + 4 * steps, tf.float32)
+    # With the half, no quotient is near a whole number, and `floor` is right even where a graph's
+    # optimizer turns a division by a constant into a product.
+    sizes = tf.cast(tf.abs(frequencies) + 4 * steps, tf.float32) + 0.5
     counts = tf.cast(tf.floor(sizes / tf.cast(8 * steps, tf.float32)), tf.int32)
     return tf.sign(frequencies) * counts * steps
 
