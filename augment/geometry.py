@@ -104,7 +104,10 @@ def fetch(image, x, y, *, interpolation="bilinear", fill="constant", value=0.0):
         x, y = _brought_inside(x, width, fill), _brought_inside(y, height, fill)
     pixels = tf.reshape(image, (-1, channels))
     if interpolation == "nearest":
-        return _nearest(pixels, x, y, height, width, value, opaque=x[0, 0])
+        return _nearest(pixels, x, y, height, width, value)
+    if fill == "reflect":
+        # These take long to compute, and would be computed again for each channel.
+        x, y = tf.unstack(_barrier.materialize(tf.stack([x, y]), x[0, 0]))
     return _bilinear(pixels, x, y, height, width, value)
 
 
@@ -117,11 +120,11 @@ def _as_color(value, channels, dtype):
     return tf.cast(tf.round(value) if dtype == tf.uint8 else value, dtype)
 
 
-def _nearest(pixels, x, y, height, width, value, opaque):
+def _nearest(pixels, x, y, height, width, value):
     x, y = (_whole(place + (1 << PLACE_BITS - 1)) for place in (x, y))
     inside = _is_inside(x, width) & _is_inside(y, height)
     # Twice as fast as when the place is computed again for each channel.
-    chosen = _barrier.materialize(tf.where(inside, y * width + x, -1), opaque)[..., None]
+    chosen = _barrier.materialize(tf.where(inside, y * width + x, -1), x[0, 0])[..., None]
     return tf.where(chosen >= 0, tf.gather(pixels, tf.maximum(chosen[..., 0], 0)), value)
 
 
@@ -178,14 +181,10 @@ def _projected(matrix, height, width):
     x, y, depth = (tf.cast(part, tf.float32) for part in _linear(matrix, height, width, bits))
     # Only a quotient of whole numbers, no sum that a processor may round in one step with it.
     near = tf.maximum(depth, 1.0) * 2.0**-_DEPTH_BITS
+    places = [tf.clip_by_value(part / near, -_LIMIT, _LIMIT) for part in (x, y)]
     # What lies behind the eye is not seen: it is sent far outside.
-    return [
-        tf.cast(
-            tf.where(depth > 0, tf.round(tf.clip_by_value(part / near, -_LIMIT, _LIMIT)), -_LIMIT),
-            tf.int32,
-        )
-        for part in (x, y)
-    ]
+    places = tf.round(tf.where(depth > 0, tf.stack(places), -_LIMIT))
+    return tf.unstack(tf.cast(places, tf.int32))
 
 
 def _linear(rows, height, width, bits):
