@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import inspect
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from augment._program import Program
 # A class with less weight in a label than this is not named below the image.
 _LEAST_WEIGHT = 0.02
 _MOST_NAMES = 3
+# Below a step of a pipeline: what it draws from. Not the steps that are joined, `Name(arguments)`.
+_DETAIL = re.compile(r" {4,}(?!\w+\()")
 
 
 def show(
@@ -216,7 +219,8 @@ def _layer_runner(layer, value_range):
                 f"value_range must be that of the augmentation, {program.value_range}, or left "
                 f"out, received: {value_range!r}"
             )
-    return _program_runner(program, str(layer), layer._current_strength(), value_range)
+    title = "\n".join(line for line in str(layer).splitlines() if not _DETAIL.match(line))
+    return _program_runner(program, title, layer._current_strength(), value_range)
 
 
 def _program_runner(program, title, strength=1.0, value_range=None):
