@@ -34,11 +34,12 @@ class TestTimeAugment(keras.Model):
     logits, and it stays right in int8. Elsewhere probabilities below 1.2e-38 count as that.
 
     The result is an ordinary functional model with the weights of `model`: `predict` and `evaluate`
-    it, save it as `.keras`, export it to one TFLite file. It cannot be trained: `model` runs in
-    inference mode always and no gradient passes. A single view gives what `model` gives, bit for
-    bit; views that come to the same pixels are computed once. Choose views that look like images
-    that `model` was trained on: crops of enlarged images can cost a network of small images more
-    than they bring. With another `image_size`, give `export_tflite` a `contract` of that size.
+    it, save it as `.keras` (import this class before you load it), export it to one TFLite file. It
+    cannot be trained: `model` runs in inference mode always and no gradient passes. A single view
+    gives what `model` gives, bit for bit; views that come to the same pixels are computed once.
+    Choose views that look like images that `model` was trained on: crops of enlarged images can
+    cost a network of small images more than they bring. With another `image_size`, give
+    `export_tflite` a `contract` of that size.
 
     Args:
         model: Built Keras classifier: one input of images `(None, height, width, channels)`, one

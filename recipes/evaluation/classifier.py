@@ -261,7 +261,10 @@ def load_keras_model(path: str | os.PathLike):
     """
     import keras
 
-    import recipes.layers  # noqa: F401 - registers our layers with Keras
+    # They register with Keras what a file may hold.
+    import augment.presets
+    import augment.test_time  # noqa: F401
+    import recipes.layers  # noqa: F401
 
     try:
         return keras.saving.load_model(path, compile=False)

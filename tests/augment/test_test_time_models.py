@@ -1,13 +1,15 @@
 """Test-time augmentation of whole networks: inference mode, files, exports, mistakes."""
 
 import json
+import subprocess
+import sys
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from augment import TestTimeAugment, View
+from augment import Pipeline, RandomFlip, TestTimeAugment, View
 
 CLASSES = 4
 
@@ -86,6 +88,29 @@ def test_saving(random_images, tmp_path, make, views, arguments):
     assert again.count_params() == model.count_params()
     model.set_weights([weight * 0 for weight in model.get_weights()])
     np.testing.assert_array_equal(first(images), np.full((3, CLASSES), 1 / CLASSES, np.float32))
+
+
+def test_a_new_process_loads_the_file(random_images, tmp_path):
+    """As `recipes predict` does, with whatever of this package the file holds."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((16, 16, 3))
+    x = Pipeline([RandomFlip()], seed=1)(inputs)
+    model = TestTimeAugment(keras.Model(inputs, conv_model()(x)), "flip", average="arithmetic")
+    model.save(tmp_path / "views.keras")
+    images = random_images(3, 16, 16)
+    np.save(tmp_path / "images.npy", images)
+    program = (
+        "import sys, numpy as np\n"
+        "from recipes.evaluation.classifier import load_classifier\n"
+        "images = np.load(sys.argv[1] + '/images.npy')\n"
+        "answers = load_classifier(sys.argv[1] + '/views.keras').predict(images)\n"
+        "np.save(sys.argv[1] + '/answers.npy', answers)\n"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, timeout=120
+    )
+    assert answer.returncode == 0, answer.stderr
+    np.testing.assert_allclose(np.load(tmp_path / "answers.npy"), model(images), atol=1e-6)
 
 
 def test_mixed_precision_sees_pixels_unrounded():
