@@ -31,8 +31,8 @@ def decode_random_resized_crop(
     For `Dataset.map` on single files, before they are batched, as their sizes differ. With the same
     seed it takes the rectangle that `random_resized_crop` takes from a batch of this image alone.
     At the edges of a rectangle colours may be a few levels off those of the whole image, since the
-    decoder does not look beyond it to smooth them. Files that are no JPEGs (PNG, BMP, WebP, the
-    first frame of a GIF) are decoded whole, which takes longer, and then cropped.
+    decoder does not look beyond it to smooth them. Files that are no JPEGs (PNG, BMP, the first
+    frame of a GIF) are decoded whole, which takes longer, and then cropped.
 
     Args:
         contents: The file's bytes, a string scalar.
@@ -43,7 +43,7 @@ def decode_random_resized_crop(
         ratio: As for `random_resized_crop`.
         interpolation: As for `random_resized_crop`.
         antialias: As for `random_resized_crop`.
-        channels: 3 for colour, 1 for grey; files are converted.
+        channels: 3 for colour, 1 for grey; JPEG and PNG files are converted.
         reduce: Whether a JPEG's rectangle that is at least 2, 4 or 8 times as high and as wide as
             the result is decoded at a half, a quarter or an eighth of its size: faster, and the
             mean of the pixels instead of one of them. The rectangle is then rounded to whole pixels

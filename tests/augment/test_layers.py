@@ -22,6 +22,9 @@ IMAGE_LAYERS = {
     "RandomSaturation": {"factor": (0, 3)},
     "RandomCrop": {"padding": 3, "fill": "reflect", "value": 4},
     "RandomErasing": {"probability": 0.8, "scale": (0.1, 0.2), "ratio": (0.5, 2), "fill": "mean"},
+    "RandomGridMask": {"keep": 0.4, "unit": (0.3, 0.6), "degrees": (0, 90), "fill": 8},
+    "RandomMultiScaleCrop": {"size": 8, "shorter_side": (9, 12), "interpolation": "nearest"},
+    "RandomResizedCrop": {"size": 8, "scale": (0.2, 0.9), "probability": 0.9},
     "Cutout": {"size": 3, "probability": 0.9, "fill": 7},
 }
 MIX_LAYERS = {
@@ -64,6 +67,9 @@ FUNCTIONS = {
     "RandomCrop": augment.random_crop,
     "RandomErasing": augment.random_erasing,
     "Cutout": augment.cutout,
+    "RandomGridMask": augment.random_grid_mask,
+    "RandomMultiScaleCrop": augment.random_multi_scale_crop,
+    "RandomResizedCrop": augment.random_resized_crop,
     "MixUp": augment.mixup,
     "CutMix": augment.cutmix,
     "MixUpOrCutMix": augment.mixup_or_cutmix,

@@ -46,9 +46,17 @@ OPERATIONS = {
     "flip": functools.partial(augment.random_flip, vertical=True),
     "crop": functools.partial(augment.random_crop, padding=3, value=9),
     "crop_reflect": functools.partial(augment.random_crop, padding=3, fill="reflect"),
+    "multi_scale_crop": functools.partial(
+        augment.random_multi_scale_crop, size=8, shorter_side=(9, 14), antialias=True
+    ),
+    "resized_crop": functools.partial(augment.random_resized_crop, size=8),
+    "resized_crop_bicubic": functools.partial(
+        augment.random_resized_crop, size=(8, 8), interpolation="bicubic", probability=0.8
+    ),
     "erasing_noise": functools.partial(augment.random_erasing, probability=0.7),
     "erasing_mean": functools.partial(augment.random_erasing, probability=0.7, fill="mean"),
     "cutout": functools.partial(augment.cutout, size=4, fill=30),
+    "grid_mask": functools.partial(augment.random_grid_mask, degrees=30, fill="noise"),
 }
 MIXES = {
     "mixup": functools.partial(augment.mixup, alpha=1.0, classes=4),
