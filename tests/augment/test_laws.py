@@ -144,6 +144,7 @@ def test_draws_and_pixels_are_the_same_everywhere(name, images):
 # What follows runs as plain Python, which the test above finds equal to what is compiled.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("name", sorted(FUNCTIONS))
 def test_dtype_range_and_shape_are_kept(name, images, channels, eagerly):
@@ -163,7 +164,7 @@ def test_dtype_range_and_shape_are_kept(name, images, channels, eagerly):
         np.testing.assert_allclose(tf.cast(half, tf.float32), single, atol=step)
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@pytest.mark.parametrize("dtype", ["uint8", pytest.param("float32", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", sorted(FUNCTIONS))
 def test_probability_zero_changes_nothing(name, images, dtype, eagerly):
     images = images.astype(dtype)
@@ -171,7 +172,7 @@ def test_probability_zero_changes_nothing(name, images, dtype, eagerly):
         np.testing.assert_array_equal(call(name, images, probability=0.0), images)
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@pytest.mark.parametrize("dtype", ["uint8", pytest.param("float32", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", sorted(FUNCTIONS))
 def test_strength_zero_changes_nothing(name, images, dtype, eagerly):
     operation, images = operation_of(name), tf.constant(images.astype(dtype))
@@ -180,6 +181,7 @@ def test_strength_zero_changes_nothing(name, images, dtype, eagerly):
         np.testing.assert_allclose(result, images, atol=0 if dtype == "uint8" else 1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(FUNCTIONS))
 def test_value_range_scales_and_no_more(name, images, eagerly):
     whole = images.astype(np.float32)
@@ -190,6 +192,7 @@ def test_value_range_scales_and_no_more(name, images, eagerly):
         np.testing.assert_allclose((found - low) / (high - low) * 255, expected, atol=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(FUNCTIONS))
 def test_a_seed_repeats_and_another_does_not(name, images, eagerly):
     first, again, other = (call(name, images, seed) for seed in (SEED, SEED, (3, 5)))
@@ -238,6 +241,7 @@ def test_a_layer_is_made_again_from_its_configuration(name, images, eagerly):
     assert_all_equal(called(again, images), called(layer, images))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(LAYERS))
 def test_a_mixed_precision_policy_rounds_nothing(name, images, eagerly):
     images = images.astype(np.float32)

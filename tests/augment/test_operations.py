@@ -94,6 +94,7 @@ def test_same_pixels_eager_graph_xla_and_unknown_sizes(random_images, name):
     assert_equal(compiled(images, seed), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_xla_compiles_it_once_for_all_seeds(random_images, name):
     """A slice that begins at a drawn place makes the seed a constant: one program for each seed.
@@ -116,7 +117,14 @@ def test_same_pixels_in_parallel_tf_data(random_images, map_seeds, name):
     assert any((results[0][0] != result[0]).any() for result in results[1:])
 
 
-@pytest.mark.parametrize("dtype", [tf.uint8, tf.float16, tf.bfloat16, tf.float32])
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        tf.uint8,
+        tf.float32,
+        *(pytest.param(half, marks=pytest.mark.slow) for half in (tf.float16, tf.bfloat16)),
+    ],
+)
 @pytest.mark.parametrize("name", ALL)
 def test_dtype_and_range_are_kept(random_images, name, dtype):
     operation, whole = bind(name), random_images(6, channels=1)
