@@ -18,6 +18,8 @@ class Augmentation(keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)
         if seed is not None:
             _validation.check_integer("seed", seed, 0)
+            if seed >= 2**32:
+                raise ValueError(f"seed must be below 2**32, received: {seed}")
         self.seed = seed
         self.supports_masking = True
         self._seeds = keras.random.SeedGenerator(seed)

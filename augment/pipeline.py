@@ -15,8 +15,9 @@ from augment._operation import stages
 class Pipeline(Augmentation):
     """Augmentations one after the other, compiled as one, over a dataset or inside a model.
 
-    `map` augments a batched `tf.data.Dataset`, which is the fast way: it runs beside the training
-    step. Called as a layer it augments in training alone.
+    `map` augments a batched `tf.data.Dataset`, which is the fast way: followed by
+    `.prefetch(tf.data.AUTOTUNE)` it runs beside the training step. Called as a layer it augments in
+    training alone.
 
     All steps work on one image before the next image is begun. Neighbouring geometric steps become
     one warp, so that pixels are interpolated once, and neighbouring steps that change colours
@@ -140,8 +141,7 @@ class Pipeline(Augmentation):
         program, seed = self.program(), self._number()
         _dataset.check_spec(_dataset.element_spec(dataset), program, type(self).__name__)
 
-        def augmented(number, *batch):
-            batch = batch[0] if len(batch) == 1 else batch
+        def augmented(number, batch):
             element = _elements.take_apart(batch)
             images = _dataset.checked_values(element.images, program.value_range, number == 0)
             return element.replaced(

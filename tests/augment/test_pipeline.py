@@ -13,8 +13,8 @@ CLASSES = 5
 
 @pytest.fixture
 def data(random_images):
-    """Images and whole-number labels: 10 of them, of 8 x 8 pixels."""
-    return random_images(10), np.arange(10) % CLASSES
+    """Images and whole-number labels: 8 of them, of 8 x 8 pixels."""
+    return random_images(8), np.arange(8) % CLASSES
 
 
 def batched(*parts, size=4, **keywords):
@@ -40,8 +40,8 @@ def assert_equal(first, second):
 
 
 class TestWhatItComputes:
-    def test_the_operations_one_after_the_other(self, data):
-        images, labels = data
+    def test_the_operations_one_after_the_other(self, random_images):
+        images, labels = data = random_images(10), np.arange(10) % CLASSES
         pipeline = augment.Pipeline([*simple().steps, augment.CutMix(classes=CLASSES)], seed=7)
         results = list(pipeline.map(batched(*data)))
         for step, (start, (mixed, targets)) in enumerate(zip((0, 4, 8), results, strict=True)):
@@ -103,18 +103,17 @@ class TestWhatItComputes:
         np.testing.assert_allclose(joined[inside], twice[inside], atol=0.02)
         assert np.abs(joined - images)[inside].max() > 5
 
-    @pytest.mark.parametrize("dtype", ["uint8", "float16", "bfloat16", "float32"])
+    @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
     def test_images_in_0_to_1(self, data, dtype):
         steps = [augment.RandomFlip(), augment.RandomBrightness(0.3), augment.Cutout(3, fill=51)]
-        high = 255 if dtype == "uint8" else 1
         whole = augment.Pipeline(steps, seed=7)
         unit = augment.Pipeline(steps, seed=7, value_range=(0, 1))
-        images = tf.cast(data[0].astype("float32") / 255 * high, dtype)
+        images = tf.cast(data[0].astype("float32") / 255, dtype)
         found = next(iter(unit.map(batched(images))))
         assert found.dtype == dtype
         expected = next(iter(whole.map(batched(data[0].astype("float32"))))).numpy() / 255
-        found = tf.cast(found, tf.float32).numpy() / high
-        slack = {"uint8": 0.6 / 255, "float16": 1e-3, "bfloat16": 8e-3, "float32": 1e-6}[dtype]
+        found = tf.cast(found, tf.float32).numpy()
+        slack = {"float16": 1e-3, "bfloat16": 8e-3, "float32": 1e-6}[dtype]
         np.testing.assert_allclose(found, expected, atol=slack)
 
     def test_without_xla_it_is_the_same(self, data):
@@ -134,7 +133,7 @@ class TestReproducible:
         )
         for other in others:
             assert_equal(first, other)
-        assert len(first) == 20
+        assert len(first) == 16
 
     def test_started_at_batch_k(self, data):
         batches, pipeline = batched(*data, size=2), simple()
@@ -169,16 +168,16 @@ class TestReproducible:
         assert int(pipeline.map(batches.filter(lambda _: True)).cardinality()) == unknown
 
     def test_the_dataset_outlives_the_pipeline(self, random_images):
-        iterator = iter(simple().map(batched(random_images(10))))
+        iterator = iter(simple().map(batched(random_images(8))))
         gc.collect()
-        assert len(list(iterator)) == 3
+        assert len(list(iterator)) == 2
 
     @pytest.mark.parametrize("drop_remainder", [True, False])
     def test_it_is_traced_once_in_three_epochs(self, data, drop_remainder):
         # Pipelines that do the same share what was traced: a cut of 4 occurs here alone.
         steps = [augment.Cutout(4 + drop_remainder), augment.MixUp(classes=CLASSES)]
         pipeline = augment.Pipeline(steps)
-        batches = pipeline.map(batched(*data, drop_remainder=drop_remainder))
+        batches = pipeline.map(batched(*data, size=3, drop_remainder=drop_remainder))
         for _ in range(3):
             for _ in batches:
                 pipeline.strength = 0.5
@@ -191,8 +190,8 @@ class TestReproducible:
         program = augment.Pipeline([*steps, *mixes]).program()
         text = program.compiler_text(images, targets, [1, 2], 0.5)
         # Of images, targets, seed and strength; what XLA takes for a constant is no argument.
-        assert "{(u8[10,8,8,3]" in text
-        for argument in ("f32[10,5]", "s64[2]", "f64[]"):
+        assert "{(u8[8,8,8,3]" in text
+        for argument in ("f32[8,5]", "s64[2]", "f64[]"):
             assert argument in text.splitlines()[0].partition("->")[0]
 
 
@@ -200,8 +199,8 @@ class TestForms:
     @pytest.mark.parametrize("name", ["weights", "sample_weight", "sample_weights"])
     def test_dictionaries(self, data, name):
         images, labels = data
-        weights = np.linspace(0.5, 2, 10).astype("float32")
-        rest = {"number": np.arange(252, 262), "text": ["cat"] * 10}
+        weights = np.linspace(0.5, 2, 8).astype("float32")
+        rest = {"number": np.arange(252, 260), "text": ["cat"] * 8}
         whole = {"images": images, "labels": labels, name: weights, **rest}
         expected = list(mixing(classes=CLASSES).map(batched(images, labels, weights)))
         found = list(mixing(classes=CLASSES).map(batched(whole)))
@@ -222,7 +221,7 @@ class TestForms:
             assert_equal(result[1:], batch[1:])
         assert simple().map(batched(images)).element_spec.shape[1:] == (8, 8, 3)
 
-    @pytest.mark.parametrize("shape", [(10,), (10, 1)])
+    @pytest.mark.parametrize("shape", [(8,), (8, 1)])
     def test_weights_are_mixed_by_the_same_shares(self, data, shape):
         """A weight for each class goes on being the target times the weights of the classes."""
         images, labels = data
@@ -230,7 +229,7 @@ class TestForms:
         weights = of_class[labels].reshape(shape)
         smoothed = augment.CutMix(classes=CLASSES, label_smoothing=0.2)
         pipeline = augment.Pipeline([augment.MixUp(1.0), smoothed], seed=7)
-        batches = batched(images, labels, weights, size=10)
+        batches = batched(images, labels, weights, size=8)
         ((_, targets, mixed),) = pipeline.map(batches)
         assert mixed.shape == shape
         targets = (targets - 0.2 / CLASSES) / 0.8
@@ -267,7 +266,7 @@ class TestStrength:
             augment.MixUpOrCutMix(classes=CLASSES),
         ]
         pipeline = augment.Pipeline(steps, strength=0)
-        ((images, targets),) = pipeline.map(batched(*data, size=10))
+        ((images, targets),) = pipeline.map(batched(*data, size=8))
         np.testing.assert_array_equal(images, data[0])
         np.testing.assert_array_equal(targets, np.eye(CLASSES)[data[1]])
 
@@ -299,7 +298,7 @@ class TestAsLayer:
     def test_each_call_draws_anew_and_only_in_training(self, data):
         pipeline = simple()
         first = pipeline(data[0], training=True).numpy()
-        np.testing.assert_array_equal(first, next(iter(simple().map(batched(*data, size=10))))[0])
+        np.testing.assert_array_equal(first, next(iter(simple().map(batched(*data, size=8))))[0])
         assert (pipeline(data[0], training=True).numpy() != first).any()
         np.testing.assert_array_equal(pipeline(data[0]), data[0])
         images, targets = mixing(classes=CLASSES)(data)
@@ -330,12 +329,13 @@ class TestAsLayer:
         lying = np.broadcast_to((np.arange(8) % 4 < 2)[:, None] * 200.0, (8, 8))
         images = np.where(labels[:, None, None], lying, lying.T)[..., None]
         images = np.clip(images + generator.normal(0, 20, images.shape), 0, 255).astype("float32")
-        layers = [augment.RandomFlip(vertical=True), augment.RandomCrop(2, fill="reflect")]
+        steps = [augment.RandomFlip(vertical=True), augment.RandomCrop(2, fill="reflect")]
+        steps.append(augment.RandomBrightness(0.2))
         keras.utils.set_random_seed(0)
         model = keras.Sequential(
             [
                 keras.Input((8, 8, 1)),
-                augment.Pipeline([*layers, augment.RandomBrightness(0.2)], seed=1, strength=0.75),
+                augment.Pipeline(steps, seed=1, strength=0.75, dtype=policy),
                 keras.layers.Rescaling(1 / 128, -1, dtype=policy),
                 keras.layers.Conv2D(8, 3, activation="relu", dtype=policy),
                 keras.layers.GlobalMaxPooling2D(dtype=policy),
@@ -349,6 +349,8 @@ class TestAsLayer:
         assert len(model.get_weights()) == 4
         model.layers[0].strength = 0.5
         model.save(tmp_path / "model.keras")
+        copy = keras.models.clone_model(model)
+        assert (copy.layers[0].strength, copy.layers[0].seed) == (0.5, 1)
         again = keras.models.load_model(tmp_path / "model.keras")
         assert again.layers[0].strength == 0.5
         np.testing.assert_allclose(again(images), model(images), atol=1e-6)
@@ -416,6 +418,7 @@ class TestBadInput:
         [
             ({"seed": -1}, "seed must be an integer of at least 0"),
             ({"seed": 0.5}, "seed must be an integer"),
+            ({"seed": 2**32}, r"seed must be below 2\*\*32"),
             ({"value_range": (1, 0)}, "value_range must be two rising numbers"),
             ({"jit_compile": "yes"}, "jit_compile must be True or False or 'auto'"),
         ],
@@ -462,7 +465,7 @@ class TestBadInput:
         with pytest.raises(ValueError, match="one key of weights"):
             simple().map(batched(parts))
         with pytest.raises(ValueError, match=r"weights must have the shape \(batch,\)"):
-            mixing(classes=CLASSES).map(batched(images, labels, np.ones((10, 2))))
+            mixing(classes=CLASSES).map(batched(images, labels, np.ones((8, 2))))
         with pytest.raises(tf.errors.InvalidArgumentError, match="labels must"):
             list(mixing(classes=4).map(batched(images, labels)))
 
