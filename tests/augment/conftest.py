@@ -1,6 +1,21 @@
+import gc
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compiled_programs():
+    """Let go of the programs that a file of tests had compiled: gigabytes in all."""
+    yield
+    for name, module in list(sys.modules.items()):
+        if name.startswith("augment."):
+            for member in vars(module).values():
+                if hasattr(member, "cache_clear"):
+                    member.cache_clear()
+    gc.collect()
 
 
 @pytest.fixture
