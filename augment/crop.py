@@ -33,7 +33,9 @@ def random_crop(*, padding, fill="constant", value=0):
         He et al., "Deep Residual Learning for Image Recognition", 2015, section 4.2 (there with
         zeros and one flip).
     """
-    check_random_crop(padding, fill, value)
+    _validation.check_integer("padding", padding, 0)
+    _validation.check_choice("fill", fill, FILLS)
+    _validation.check_number("value", value, 0, 255)
 
     def sample(draw):
         offsets = draw.integer("", 0, 2 * padding + 1, shape=(2,)) - padding
@@ -44,13 +46,6 @@ def random_crop(*, padding, fill="constant", value=0):
         return shift_crop(image, offset, padding, fill, value)
 
     return Operation(sample, apply)
-
-
-def check_random_crop(padding, fill="constant", value=0):
-    """Raise `ValueError` if an argument of `random_crop` is out of range."""
-    _validation.check_integer("padding", padding, 0)
-    _validation.check_choice("fill", fill, FILLS)
-    _validation.check_number("value", value, 0, 255)
 
 
 def shift_crop(image, offset, padding, fill="constant", value=0):

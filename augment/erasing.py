@@ -50,7 +50,10 @@ def random_erasing(*, probability=0.5, scale=SCALE, ratio=RATIO, fill="noise"):
         log-uniform, as in torchvision and timm, so that upright and lying shapes are equally
         likely; in the paper it is uniform.
     """
-    check_random_erasing(probability, scale, ratio, fill)
+    _validation.check_number("probability", probability, 0, 1)
+    _validation.check_range("scale", scale, 0, 1)
+    _validation.check_range("ratio", ratio, 0, math.inf)
+    _validation.check_fill("fill", fill)
 
     def sample(draw):
         uniform = draw.uniform("", shape=(5,))
@@ -69,14 +72,6 @@ def random_erasing(*, probability=0.5, scale=SCALE, ratio=RATIO, fill="noise"):
         return erase_box(image, box, fill, key)
 
     return Operation(sample, apply, scales="probability")
-
-
-def check_random_erasing(probability=0.5, scale=SCALE, ratio=RATIO, fill="noise"):
-    """Raise `ValueError` if an argument of `random_erasing` is out of range."""
-    _validation.check_number("probability", probability, 0, 1)
-    _validation.check_range("scale", scale, 0, 1)
-    _validation.check_range("ratio", ratio, 0, math.inf)
-    _validation.check_fill("fill", fill)
 
 
 @operation
@@ -101,7 +96,9 @@ def cutout(*, size, probability=1.0, fill=0):
         DeVries and Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout",
         2017, section 3.2.
     """
-    check_cutout(size, probability, fill)
+    _validation.check_integer("size", size, 0)
+    _validation.check_number("probability", probability, 0, 1)
+    _validation.check_fill("fill", fill)
 
     def sample(draw):
         uniform = draw.uniform("", shape=(3,))
@@ -118,13 +115,6 @@ def cutout(*, size, probability=1.0, fill=0):
         return erase_box(image, box, fill, key)
 
     return Operation(sample, apply, scales="probability")
-
-
-def check_cutout(size, probability=1.0, fill=0):
-    """Raise `ValueError` if an argument of `cutout` is out of range."""
-    _validation.check_integer("size", size, 0)
-    _validation.check_number("probability", probability, 0, 1)
-    _validation.check_fill("fill", fill)
 
 
 @operation
@@ -155,8 +145,11 @@ def random_grid_mask(*, keep=0.6, unit=UNIT, degrees=0, fill=0):
         Chen et al., "GridMask Data Augmentation", 2020, section 3.2, equations 1 to 4; and its
         code's `mode=1`, in which it is the squares that are replaced.
     """
-    check_random_grid_mask(keep, unit, degrees, fill)
+    if _validation.check_number("keep", keep, 0, 1, open_low=True) == 1:
+        raise ValueError("keep must be below 1, received: 1")
+    _validation.check_range("unit", unit, 0, 2)
     angles = _validation.check_symmetric("degrees", degrees, 360)
+    _validation.check_fill("fill", fill)
     turns = angles != (0.0, 0.0)
 
     def sample(draw):
@@ -179,15 +172,6 @@ def random_grid_mask(*, keep=0.6, unit=UNIT, degrees=0, fill=0):
         return erase_grid(image, grid, axes, fill, key)
 
     return Operation(sample, apply, scales="probability")
-
-
-def check_random_grid_mask(keep=0.6, unit=UNIT, degrees=0, fill=0):
-    """Raise `ValueError` if an argument of `random_grid_mask` is out of range."""
-    if _validation.check_number("keep", keep, 0, 1, open_low=True) == 1:
-        raise ValueError("keep must be below 1, received: 1")
-    _validation.check_range("unit", unit, 0, 2)
-    _validation.check_symmetric("degrees", degrees, 360)
-    _validation.check_fill("fill", fill)
 
 
 def erase_box(image, box, fill, key):

@@ -184,7 +184,8 @@ def random_multi_scale_crop(
         Zisserman, "Very Deep Convolutional Networks", 2014, section 3.1.
     """
     size = resize.check_size("size", size)
-    low, high = check_random_multi_scale_crop(size, shorter_side, interpolation, antialias)
+    low, high = _check_lengths(shorter_side, size)
+    resize.check_resize(interpolation, antialias)
     _validation.check_number("probability", probability, 0, 1)
 
     def sample(draw):
@@ -207,9 +208,8 @@ def random_multi_scale_crop(
     return Operation(sample, apply, size=size)
 
 
-def check_random_multi_scale_crop(size, shorter_side, interpolation, antialias):
-    """Return the lengths for the shorter side; raise if an argument is out of range."""
-    resize.check_resize(interpolation, antialias)
+def _check_lengths(shorter_side, size):
+    """Return the two lengths for the shorter side, or raise `ValueError`."""
     pair = (shorter_side, shorter_side) if isinstance(shorter_side, int) else shorter_side
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:
         raise ValueError(f"shorter_side must be one or two integers, received: {shorter_side!r}")
