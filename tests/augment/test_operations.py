@@ -62,6 +62,8 @@ MIXES = {
     "mixup": functools.partial(augment.mixup, alpha=1.0, classes=4),
     "cutmix": functools.partial(augment.cutmix, classes=4),
     "either": functools.partial(augment.mixup_or_cutmix, classes=4, probability=0.8),
+    "either_pair": functools.partial(augment.mixup_or_cutmix, classes=4, mode="pair"),
+    "cutmix_sides": functools.partial(augment.cutmix, classes=4, minmax=(0.2, 0.6)),
     "either_batch": functools.partial(augment.mixup_or_cutmix, classes=4, mode="batch"),
 }
 
