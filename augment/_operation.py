@@ -101,7 +101,7 @@ _SHARED_PROBABILITY = "probability: Chance in `[0, 1]` that an image is changed 
 _SHARED_RANGE = "value_range: Lowest and highest value of float images; uint8 ones are 0 to 255."
 _SHARED_AFTER = """\
 Returns:
-    Images of the same shape and dtype{size}, in the same range.
+    Images of the same {shape}, in the same range.
 
 Raises:
     ValueError: If an argument is out of shape or range.
@@ -177,7 +177,7 @@ def _compiled_run(public, arguments, value_range, channels):
     One for each number of `channels`: a graph once traced for an unknown number would serve all
     others too, and what it does about colours depends on it.
     """
-    chain = chain_of([public.operation(**_thawed(arguments))], value_range)
+    chain = chain_of([public.operation(**dict(arguments))], value_range)
     return compiled(lambda images, seed: chain(images, seed, 1.0))
 
 
@@ -381,10 +381,6 @@ def _frozen(value):
     return tuple(map(_frozen, value)) if isinstance(value, (list, tuple)) else value
 
 
-def _thawed(arguments):
-    return dict(arguments)
-
-
 def _whole_docstring(make, adds_probability):
     """Return the docstring with the shared arguments, what is returned and raised."""
     lines = inspect.cleandoc(make.__doc__).splitlines()
@@ -400,7 +396,9 @@ def _whole_docstring(make, adds_probability):
         *lines[head + 1 : tail],
         *_indented("\n".join([*shared, _SHARED_RANGE])),
     ]
-    after = _SHARED_AFTER.format(size="").splitlines()
+    resizes = {"size", "interpolation"} <= set(inspect.signature(make).parameters)
+    shape = "dtype and of the size asked for" if resizes else "shape and dtype"
+    after = _SHARED_AFTER.format(shape=shape).splitlines()
     return "\n".join([*lines[: head + 1], *own, "", *after, *lines[tail:]])
 
 
