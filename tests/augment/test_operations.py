@@ -75,6 +75,19 @@ def bind(name):
     return lambda images, seed: list(MIXES[name](images, tf.range(tf.shape(images)[0]) % 4, seed))
 
 
+# One of each kind, for the default run: each operation is compiled several times over.
+QUICK = {
+    *("rotation", "affine", "elastic", "color_jitter", "contrast", "jpeg_quality", "gaussian_blur"),
+    *("gaussian_noise", "posterize", "flip", "crop", "resized_crop", "erasing_noise"),
+    *("mixup", "cutmix", "either"),
+}
+
+
+def names(of):
+    """Return parameters: all these operations, those that are not quick for the slow run."""
+    return [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in of]
+
+
 ALL = [*OPERATIONS, *MIXES]
 
 
@@ -83,7 +96,7 @@ def assert_equal(first, second):
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", names(ALL))
 def test_same_pixels_eager_graph_xla_and_unknown_sizes(random_images, name):
     operation, images = bind(name), tf.constant(random_images(11, 7, 10))
     seed = tf.constant([3, 4])
@@ -97,7 +110,7 @@ def test_same_pixels_eager_graph_xla_and_unknown_sizes(random_images, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", names(ALL))
 def test_xla_compiles_it_once_for_all_seeds(random_images, name):
     """A slice that begins at a drawn place makes the seed a constant: one program for each seed.
 
@@ -110,7 +123,7 @@ def test_xla_compiles_it_once_for_all_seeds(random_images, name):
     assert "s64[2]" in program.splitlines()[0]
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", names(ALL))
 def test_same_pixels_in_parallel_tf_data(random_images, map_seeds, name):
     operation, images = bind(name), tf.constant(random_images(5))
     results = map_seeds(lambda seed: tuple(operation(images, seed)), 6)
@@ -127,7 +140,7 @@ def test_same_pixels_in_parallel_tf_data(random_images, map_seeds, name):
         *(pytest.param(half, marks=pytest.mark.slow) for half in (tf.float16, tf.bfloat16)),
     ],
 )
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", names(ALL))
 def test_dtype_and_range_are_kept(random_images, name, dtype):
     operation, whole = bind(name), random_images(6, channels=1)
     result = operation(tf.cast(whole, dtype), [1, 1])[0]
@@ -141,13 +154,13 @@ def test_dtype_and_range_are_kept(random_images, name, dtype):
     np.testing.assert_allclose(values, expected, atol=1.001 if dtype != tf.uint8 else 0)
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("name", names(OPERATIONS))
 def test_an_image_is_treated_the_same_in_a_shorter_batch(random_images, name):
     operation, images = bind(name), random_images(9)
     assert_equal([operation(images[:4], [1, 1])[0]], [operation(images, [1, 1])[0][:4]])
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", names(ALL))
 @pytest.mark.parametrize(
     ("images", "error", "message"),
     [
@@ -162,7 +175,7 @@ def test_bad_images(name, images, error, message):
         bind(name)(images, [1, 2])
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", names(ALL))
 def test_unknown_rank_is_refused(name):
     function = tf.function(bind(name), autograph=False)
     with pytest.raises(ValueError, match="images must have the shape"):
