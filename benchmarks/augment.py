@@ -1,10 +1,11 @@
 """Images per second of `augment`, against Keras' layers, albumentations and kornia.
 
 All in one process, held to one core, in alternating rounds; the table gives medians and, of rounds
-side by side, the median ratio. Images are random bytes in memory, uint8 RGB, in batches of 128.
+side by side, the median ratio. Images are random bytes in memory, uint8, in batches of 128.
 
     python benchmarks/augment.py
     python benchmarks/augment.py --rows randaugment,blur --sizes 224 --rounds 7 --json
+    python benchmarks/augment.py --rows shift,shift_mix --sizes 28 --channels 1
     python benchmarks/augment.py --training
 
 Columns, in thousand images per second of processor time unless said otherwise:
@@ -46,6 +47,7 @@ def main(arguments=None):
     )
     parser.add_argument("--rows", help=f"all, or some of: {', '.join(NAMES)}", default="all")
     parser.add_argument("--sizes", default="32,224", help="pixels a side")
+    parser.add_argument("--channels", type=int, choices=(1, 3), default=3)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.5, help="length of a round of a side")

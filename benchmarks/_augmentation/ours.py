@@ -27,6 +27,17 @@ def mixed(name, **arguments):
     return make
 
 
+def transformed(**arguments):
+    """Return a maker of `augment.training_transform`, which the recipes map."""
+
+    def make(_size):
+        return augment.training_transform(
+            classes=CLASSES, flip="horizontal", crop_padding=4, cutout_size=8, **arguments
+        )
+
+    return make
+
+
 def chained(*steps, mix=None):
     """Return a maker of a pipeline of layers, fused as it fuses them.
 
@@ -93,4 +104,6 @@ ROWS = {
     "randaugment": single("rand_augment", n=2, m=9),
     "randaugment_mix": chained(_RAND_AUGMENT, mix=("MixUpOrCutMix", {})),
     "augmix": single("aug_mix"),
+    "shift": transformed(),
+    "shift_mix": transformed(mixup_alpha=0.2, cutmix_alpha=1.0),
 }

@@ -54,5 +54,7 @@ ROWS = (
     Row("randaugment", "RandAugment, 2 operations", (15, 50), behind=True),
     Row("randaugment_mix", "RandAugment, MixUp or CutMix", (14, 40)),
     Row("augmix", "AugMix", (3, 3)),
+    Row("shift", "flip, shift, cutout"),
+    Row("shift_mix", "flip, shift, cutout, mix"),
 )
 NAMES = tuple(row.name for row in ROWS)

@@ -106,6 +106,18 @@ def _rand_augment():
     return keras.layers.RandAugment(num_ops=2, seed=4)
 
 
+def _shift(size):
+    """Return layers that flip, shift by up to 4 pixels (each image its own way) and erase 8 x 8."""
+    share = 64 / size**2
+    return (
+        _flip,
+        lambda: keras.layers.RandomTranslation(4 / size, 4 / size, fill_mode="constant", seed=5),
+        lambda: keras.layers.RandomErasing(
+            (1.0, 1.0), scale=(share, share), fill_value=0.0, seed=6
+        ),
+    )
+
+
 # A pair of equal factors means always; one number is only the upper end of a range of chances.
 ROWS = {
     "flip": layers_of(_flip),
@@ -125,11 +137,14 @@ ROWS = {
     "solarize": layers_of(lambda: keras.layers.Solarization(0.0, (0.5, 0.5), seed=0)),
     "posterize": layers_of(lambda: keras.layers.RandomPosterization(4, seed=0)),
     "sharpness": layers_of(lambda: keras.layers.RandomSharpness((0.5, 0.5), seed=0)),
-    "noise": layers_of(lambda: keras.layers.GaussianNoise(12.0, seed=0)),
+    # Keras wants images in [0, 1] here; the work is the same.
+    "noise": layers_of(lambda: keras.layers.GaussianNoise(0.05, seed=0)),
     "mixup": mixed_of(),
     "cutmix": mixed_of(mixup=False, cutmix=True),
     "crop_jitter": resized_crop(_flip, _jitter),
     "randaugment": layers_of(_rand_augment),
     "randaugment_mix": mixed_of(_rand_augment, cutmix=True),
+    "shift": lambda size: layers_of(*_shift(size))(size),
+    "shift_mix": lambda size: mixed_of(*_shift(size), cutmix=True)(size),
     "augmix": layers_of(lambda: keras.layers.AugMix(seed=0)),
 }

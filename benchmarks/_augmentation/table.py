@@ -47,7 +47,8 @@ def measure_rows(options, show):
 
 def _measure(row, size, options, floor):
     generator = np.random.default_rng(0)
-    images = generator.integers(0, 256, (options.batch_size, size, size, 3), dtype=np.uint8)
+    shape = options.batch_size, size, size, options.channels
+    images = generator.integers(0, 256, shape, dtype=np.uint8)
     labels = generator.integers(0, stock.CLASSES, options.batch_size).astype(np.int32)
     result = {"row": row.name, "title": row.title, "size": size, "target": row.target(size)}
     sides, memory = {}, PeakMemory()
@@ -64,7 +65,8 @@ def _measure(row, size, options, floor):
     if row.name in stock.ROWS and options.keras:
         make = stock.ROWS[row.name]
         sides["keras"] = faster_input(lambda: make(size), images, labels, options.cores)
-    sides.update(_peer(row.name, size, images, labels))
+    if options.channels == 3:
+        sides.update(_peer(row.name, size, images, labels))
     rounds = alternate(sides, rounds=options.rounds, seconds=options.seconds, budget=options.budget)
     result.update({name: medians(values) for name, values in rounds.items()})
     result.update(_judged(row, rounds, floor, result["target"]))
