@@ -23,6 +23,7 @@ import tensorflow as tf
 from augment import _random, _validation
 from augment._docstrings import whole_docstring
 from augment._draw import Draw
+from augment._loop import map_images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,7 +191,8 @@ def chain_of(operations, value_range=(0, 255)):
         sizes = _validation.image_sizes(images)
         drawn, steps, place = [], [], 0
         for group in groups:
-            seeds = [_random.fold_seed(seed, count) if count else seed for count in repeats[place:]]
+            counts = repeats[place : place + len(group)]
+            seeds = [_random.fold_seed(seed, count) if count else seed for count in counts]
             place += len(group)
             rows, step, sizes = _stage(group, seeds, sizes, strength)
             drawn.append(rows)
@@ -206,7 +208,7 @@ def chain_of(operations, value_range=(0, 255)):
 
         shape = [size if isinstance(size, int) else None for size in sizes[1:]]
         signature = tf.TensorSpec(shape, images.dtype)
-        return tf.map_fn(one, (images, *drawn), fn_output_signature=signature)
+        return map_images(one, (images, *drawn), signature)
 
     return chain
 
@@ -235,7 +237,7 @@ def _run_as_one(group):
 def _stage(group, seeds, sizes, strength):
     """Return what is drawn for a group, its function `(image, drawn) -> image`, and new sizes."""
     drawn_of = [
-        member.draw(seed, sizes, strength) for member, seed in zip(group, seeds, strict=False)
+        member.draw(seed, sizes, strength) for member, seed in zip(group, seeds, strict=True)
     ]
     batch, height, width, channels = sizes
     if group[-1].size is not None:

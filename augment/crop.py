@@ -5,6 +5,7 @@ import functools
 import tensorflow as tf
 
 from augment import _validation, resize
+from augment._loop import map_images
 from augment._operation import Operation, compiled, operation
 
 FILLS = ("constant", "reflect")
@@ -185,7 +186,7 @@ def _resizer(size, interpolation, antialias, jit_compile):
             )
 
         signature = tf.TensorSpec((*size, images.shape[3]), images.dtype)
-        return tf.map_fn(one, (images, boxes, windows), fn_output_signature=signature)
+        return map_images(one, (images, boxes, windows), signature)
 
     return compiled(run, jit_compile)
 

@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from augment import _random, _validation
 from augment._labels import check_smoothing
+from augment._loop import map_images
 from augment._program import Program
 
 # MixUp's weights are whole numbers of this part of 1: 255 * 2**16 still fits an int32.
@@ -89,7 +90,7 @@ class Mix:
             return tf.cond(mine["kind"] == _STAYS, lambda: image, changed)
 
         signature = tf.TensorSpec(images.shape[1:], images.dtype)
-        mixed = tf.map_fn(one, (images, drawn), fn_output_signature=signature)
+        mixed = map_images(one, (images, drawn), signature)
         return mixed, _blend_rows(rows, drawn, sizes)
 
     def _draw(self, seed, sizes, strength):

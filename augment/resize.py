@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from augment import _validation
 from augment._barrier import materialize
+from augment._loop import map_images
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
 
@@ -216,7 +217,7 @@ def _in_groups(some_rows, places, shape, dtype):
     groups = [tf.reshape(place, (height // count, count)) for place in places]
     known = channels if isinstance(channels, int) else None
     signature = tf.TensorSpec((count, width, known), dtype)
-    result = tf.map_fn(lambda group: some_rows(*group), groups, fn_output_signature=signature)
+    result = map_images(lambda group: some_rows(*group), groups, signature)
     return tf.reshape(result, (height, width, channels))
 
 

@@ -195,3 +195,11 @@ def test_operations_with_one_seed_are_not_correlated():
     seen = np.array([flips, shifts, cuts, erased, weights], float)
     assert (seen.std(1) > 0).all()
     assert np.abs(np.corrcoef(seen) - np.eye(5)).max() < 0.07
+
+
+@pytest.mark.parametrize("refuse", [augment.random_hue, augment.random_color_jitter])
+def test_an_error_leaves_nothing_behind(refuse):
+    """A caching device left in the process's scope would break the next distribution strategy."""
+    with pytest.raises(ValueError, match="received: 4 channels"):
+        refuse(np.zeros((2, 5, 5, 4), np.uint8), [0, 0])
+    assert tf.compat.v1.get_variable_scope().caching_device is None

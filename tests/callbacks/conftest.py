@@ -1,9 +1,5 @@
 """A model of one weight whose training can be followed by hand."""
 
-import subprocess
-import sys
-import textwrap
-
 import keras
 import numpy as np
 import pytest
@@ -41,20 +37,3 @@ class Script(keras.callbacks.Callback):
 def script():
     """Return the class of the callback that scripts a measure."""
     return Script
-
-
-@pytest.fixture
-def alone():
-    """Run code in a process of its own.
-
-    A strategy of `tf.distribute` fails ("Caching devices is not yet supported") in a process that
-    has compiled certain other programs, and leaves Keras in its scope.
-    """
-
-    def run(code):
-        command = [sys.executable, "-W", "error", "-c", textwrap.dedent(code)]
-        found = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-        assert found.returncode == 0, found.stderr[-2000:]
-        return found.stdout.strip()
-
-    return run
