@@ -1,9 +1,9 @@
 """Calibration measured epoch by epoch."""
 
-import keras
 import numpy as np
 
 from callbacks import calibration
+from callbacks._measured import CALIBRATION_NAMES, EpochMeasures
 
 
 def calibration_measures(probabilities, labels, bins=15) -> dict[str, float]:
@@ -43,7 +43,7 @@ def calibration_measures(probabilities, labels, bins=15) -> dict[str, float]:
     }
 
 
-class CalibrationMonitor(keras.callbacks.Callback):
+class CalibrationMonitor(EpochMeasures):
     """Put every calibration measure of the validation images into the epoch's logs.
 
     Reads what `Validation` predicted, so it costs no pass of its own: name it after that one, and
@@ -71,31 +71,18 @@ class CalibrationMonitor(keras.callbacks.Callback):
     """
 
     def __init__(self, validation, bins=15):
-        super().__init__()
+        super().__init__(validation)
         if not isinstance(bins, int) or bins < 1:
             raise ValueError(f"bins must be an integer of at least 1, received: {bins!r}")
-        self.validation = validation
         self.bins = bins
-        self.epochs = []
 
     def on_epoch_end(self, epoch, logs=None):
         """Measure the newest predictions."""
         probabilities = self.validation.probabilities
         if probabilities is None:
             self.epochs.append(None)
-            logs.update({f"val_{name}": float("nan") for name in _NAMES})
+            logs.update({f"val_{name}": float("nan") for name in CALIBRATION_NAMES})
             return
         measures = calibration_measures(probabilities, self.validation.labels, self.bins)
         self.epochs.append(measures)
         logs.update({f"val_{name}": value for name, value in measures.items()})
-
-    def state(self) -> tuple[dict, list]:
-        """Return what a resumed run needs: JSON values, and no arrays."""
-        return {"epochs": self.epochs}, []
-
-    def restore(self, values: dict, arrays: list) -> None:
-        """Take back what `state` gave; call it before `fit`."""
-        self.epochs = list(values["epochs"])
-
-
-_NAMES = ("ece", "adaptive_ece", "classwise_ece", "mce", "brier", "nll", "temperature", "ece_noise")

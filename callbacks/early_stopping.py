@@ -6,6 +6,7 @@ import math
 import keras
 import numpy as np
 
+from callbacks._measured import CALIBRATION_NAMES, VALIDATION_NAMES
 from callbacks.stopping_criteria import check_class_counts, standard_error
 
 # A metric whose name holds one of these grows, or shrinks, as the model gets better.
@@ -15,7 +16,7 @@ _SHRINKING = (
     *("ece", "mce", "nll", "brier", "mse", "mae", "mape", "rmse"),
 )
 # What other callbacks of this package add to the logs of an epoch.
-_ADDED = ("val_loss", "val_accuracy", "val_ece", "val_worst_recall")
+_ADDED = (*VALIDATION_NAMES, *(f"val_{name}" for name in CALIBRATION_NAMES))
 
 
 def better_direction(monitor: str) -> str:
@@ -47,8 +48,8 @@ def _nearest(name, known):
 class EarlyStopping(keras.callbacks.Callback):
     """Stop when a measure no longer improves; end on the weights of the best epoch.
 
-    Unlike the stock callback: a measure that does not exist raises after the first batch, or at the
-    latest the first epoch, instead of warning for ever; a value that is not finite never becomes
+    Unlike the stock callback: a measure that does not exist raises after the first batch instead of
+    warning for ever; a value that is not finite never becomes
     the best; the best weights are restored whether or not training stopped early; with `average`,
     they are the averaged ones, those that were measured; and its state can be saved and restored.
 
@@ -70,6 +71,8 @@ class EarlyStopping(keras.callbacks.Callback):
         validation_labels: True classes of the validation images, integers, to check and to count
             them; or `None`.
         min_images_per_class: Refuse `validation_labels` with a class of fewer images.
+        added: Names that callbacks of your own add to the logs of an epoch. What the model and the
+            callbacks of this package report is known.
 
     Attributes:
         best: Value of the epoch that would be restored, or `None`.
@@ -78,8 +81,8 @@ class EarlyStopping(keras.callbacks.Callback):
         reason: A sentence that says what was done, after training.
 
     Raises:
-        ValueError: For a wrong argument; or once training reports its measures, if `monitor` or a
-            guard's is not among them.
+        ValueError: For a wrong argument; or after the first batch, if training will report no
+            `monitor` or a guard's.
 
     Example:
         >>> stopping = EarlyStopping("loss", patience=3)
@@ -104,6 +107,7 @@ class EarlyStopping(keras.callbacks.Callback):
         guards=(),
         validation_labels=None,
         min_images_per_class=0,
+        added=(),
     ):
         super().__init__()
         if patience is not None and patience < 1:
@@ -126,6 +130,7 @@ class EarlyStopping(keras.callbacks.Callback):
         self.average = average
         self.criterion = criterion
         self.guards = tuple(guards)
+        self.added = tuple(added)
         self.best = None
         self.best_epoch = None
         self.stopped_epoch = None
@@ -154,12 +159,10 @@ class EarlyStopping(keras.callbacks.Callback):
         if self._checked or not logs:
             return
         self._checked = True
-        known = {*logs, *(f"val_{name}" for name in logs), *_ADDED}
+        known = {*logs, *(f"val_{name}" for name in logs), *_ADDED, *self.added}
         for name in (self.monitor, *(guard.monitor for guard in self.guards)):
-            close = difflib.get_close_matches(name, known - {name}, n=1, cutoff=0.8)
-            # A name unlike all others may be another callback's; it is looked for after the epoch.
-            if name not in known and close:
-                raise ValueError(self._unknown(name, logs))
+            if name not in known:
+                raise ValueError(f"{self._unknown(name, logs)}; added=[...] names what is yours")
 
     def on_epoch_end(self, epoch, logs=None):
         """Compare, remember, perhaps stop."""

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-import keras
 import numpy as np
 
+from callbacks._measured import EpochMeasures
 from callbacks._predictions import check_predictions
 from callbacks.calibration import PROBABILITY_FLOOR
 
@@ -65,7 +65,7 @@ def confusion_drift(before, after) -> float:
     return float(np.abs(after - before).sum() / (2 * before.sum()))
 
 
-class PerClass(keras.callbacks.Callback):
+class PerClass(EpochMeasures):
     """Follow loss, precision and recall of each class, and how the confusions move, epoch by epoch.
 
     Reads what `Validation` predicted, so it costs no pass of its own: name it after that one. An
@@ -93,10 +93,8 @@ class PerClass(keras.callbacks.Callback):
     """
 
     def __init__(self, validation, class_names: Sequence[str] | None = None):
-        super().__init__()
-        self.validation = validation
+        super().__init__(validation)
         self.class_names = class_names
-        self.epochs = []
 
     def on_epoch_end(self, epoch, logs=None):
         """Measure the newest predictions."""
@@ -128,14 +126,6 @@ class PerClass(keras.callbacks.Callback):
                 f"{newest['loss'][place]:5.3f}"
             )
         return "\n".join(lines)
-
-    def state(self) -> tuple[dict, list]:
-        """Return what a resumed run needs: JSON values, and no arrays."""
-        return {"epochs": self.epochs}, []
-
-    def restore(self, values: dict, arrays: list) -> None:
-        """Take back what `state` gave; call it before `fit`."""
-        self.epochs = list(values["epochs"])
 
 
 def _shares(parts, wholes):

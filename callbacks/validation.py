@@ -5,13 +5,12 @@ import contextlib
 import keras
 import numpy as np
 
+from callbacks._measured import VALIDATION_NAMES
 from callbacks.calibration import (
     expected_calibration_error,
     negative_log_likelihood,
     softmax,
 )
-
-_MEASURES = ("val_loss", "val_accuracy", "val_ece", "val_worst_recall")
 
 
 def recall_by_class(predicted: np.ndarray, labels: np.ndarray, classes: int) -> list[float | None]:
@@ -65,7 +64,7 @@ class Validation(keras.callbacks.Callback):
             raise ValueError(f"Validation got {len(self.labels)} labels for {len(outputs)} images")
         if not np.isfinite(outputs).all():
             # Measures of a diverged model are not numbers; early stopping knows what to do.
-            logs.update(dict.fromkeys(_MEASURES, float("nan")))
+            logs.update(dict.fromkeys(VALIDATION_NAMES, float("nan")))
             self.recall = [None] * outputs.shape[1]
             self.probabilities = None
             return

@@ -58,8 +58,8 @@ def test_the_stock_callback_keeps_the_diverged_epoch(line_model, script):
             r"'val_los'.*reports loss, mae.*did you mean 'val_loss'",
         ),
         ({"monitor": "mea", "mode": "min"}, r"'mea'.*reports loss, mae\)"),
-        # One that could be another callback's is found after the first epoch.
-        ({"monitor": "val_spread", "mode": "min"}, r"'val_spread'.*reports loss, mae"),
+        ({"monitor": "val_spread", "mode": "min"}, r"'val_spread'.*reports loss, mae.*added="),
+        # Known, but the callback that adds it is missing: found after the first epoch.
         ({"monitor": "val_loss"}, r"'val_loss'.*reports loss, mae"),
         ({"monitor": "loss", "guards": [Bound("val_ecf", at_most=1)]}, "'val_ecf'.*'val_ece'"),
     ],
@@ -67,6 +67,16 @@ def test_the_stock_callback_keeps_the_diverged_epoch(line_model, script):
 def test_unknown_monitor_raises_with_the_nearest(line_model, arguments, message):
     with pytest.raises(ValueError, match=message):
         _fit(line_model, [EarlyStopping(**arguments)], 1)
+
+
+@pytest.mark.parametrize(
+    ("monitor", "added"), [("val_mce", []), ("val_nll", []), ("val_accuracies", ["val_accuracies"])]
+)
+def test_names_that_other_callbacks_add(line_model, script, monitor, added):
+    """However like the name of a measure that is reported, such as `val_ece`, it is no mistake."""
+    stopping = EarlyStopping(monitor, mode="min", added=added)
+    weight = _fit(line_model, [script(monitor, [3, 1, 2]), stopping], 3)
+    assert (stopping.best_epoch, weight) == (2, 0.75)
 
 
 def test_the_stock_callback_only_warns_of_an_unknown_monitor(line_model):

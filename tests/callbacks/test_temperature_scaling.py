@@ -45,7 +45,7 @@ def test_predictions_are_calibrated_wherever_the_model_goes(end, images, tmp_pat
     scaling = TemperatureScaling(
         tf.data.Dataset.from_tensor_slices(x[60:]).batch(8), y[60:], from_logits=from_logits
     )
-    reference = TestReference()
+    reference = Reference()
     model.fit(x[:60], y[:60], epochs=20, verbose=0, callbacks=[reference, scaling])
     outputs = reference.outputs(x)
     logits = outputs if from_logits else np.log(outputs)
@@ -60,7 +60,7 @@ def test_predictions_are_calibrated_wherever_the_model_goes(end, images, tmp_pat
     np.testing.assert_allclose(softmax(again) if from_logits else again, expected, atol=2e-6)
 
 
-class TestReference(keras.callbacks.Callback):
+class Reference(keras.callbacks.Callback):
     """Keep the model as it is before the callbacks after it change it."""
 
     __test__ = False
@@ -77,7 +77,7 @@ def test_the_average_is_what_is_calibrated(images):
     x, y = images
     model = make("logits")
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    reference = TestReference()
+    reference = Reference()
     scaling = TemperatureScaling(tf.data.Dataset.from_tensors(x[60:]), y[60:])
     model.fit(
         x[:60], y[:60], epochs=3, verbose=0, callbacks=[WeightAverage(0.9), reference, scaling]
