@@ -85,15 +85,7 @@ def _check_images(images):
         raise TypeError("images must be one size: resize them before batching, received: ragged")
     if not isinstance(images, tf.TensorSpec):
         raise TypeError(f"images must be a tensor, received: {type(images).__name__}")
-    if images.dtype not in _validation.IMAGE_DTYPES:
-        raise TypeError(
-            "images must be uint8, float16, bfloat16 or float32, received: " + images.dtype.name
-        )
-    if images.shape.rank != 4:
-        raise ValueError(
-            "images must have the shape (batch, height, width, channels), received: "
-            f"{images.shape}" + ("; batch the dataset first" if images.shape.rank == 3 else "")
-        )
+    _validation.check_kind(images)
     if None in images.shape[1:]:
         raise ValueError(
             "images must be of known height, width and channels: resize them before batching "

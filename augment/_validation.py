@@ -27,6 +27,14 @@ def check_images(images, value_range=None):
             f"{type(images).__name__}"
         )
     images = tf.convert_to_tensor(images)
+    check_kind(images)
+    if value_range is not None and tf.executing_eagerly() and images.dtype != tf.uint8:
+        _check_values(images, value_range)
+    return images
+
+
+def check_kind(images):
+    """Raise if a tensor, or the spec of one, has not the dtype and rank of a batch of images."""
     if images.dtype not in IMAGE_DTYPES:
         raise TypeError(
             "images must be uint8, float16, bfloat16 or float32 in [0, 255], received: "
@@ -37,9 +45,6 @@ def check_images(images, value_range=None):
             "images must have the shape (batch, height, width, channels), received: "
             f"{images.shape}" + ("; batch them first" if images.shape.rank == 3 else "")
         )
-    if value_range is not None and tf.executing_eagerly() and images.dtype != tf.uint8:
-        _check_values(images, value_range)
-    return images
 
 
 def _check_values(images, value_range):

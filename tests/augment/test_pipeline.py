@@ -430,7 +430,7 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("spec", "error", "message"),
         [
-            (tf.TensorSpec((8, 8, 3), tf.uint8), ValueError, "batch the dataset first"),
+            (tf.TensorSpec((8, 8, 3), tf.uint8), ValueError, "batch them first"),
             (tf.TensorSpec((None, None, 8, 3), tf.uint8), ValueError, "resize them before batch"),
             (tf.TensorSpec((None, 8, 8, None), tf.uint8), ValueError, "of known height, width and"),
             (tf.TensorSpec(None, tf.uint8), ValueError, "images must have the shape"),
