@@ -13,7 +13,7 @@ _SIDE = 224
 
 def run_show_augment(options) -> int | None:
     """Draw the sheet and say where it is."""
-    from recipes._commands import _print_json
+    from recipes._commands import print_json
     from recipes._quiet import import_tensorflow
 
     if options.count < 1 or options.columns < 1:
@@ -51,7 +51,7 @@ def run_show_augment(options) -> int | None:
         "columns": options.columns,
         "seed": options.seed,
     }
-    return _print_json(result) if options.json else print(options.out)
+    return print_json(result) if options.json else print(options.out)
 
 
 def _plainly(function, *arguments, **named) -> Any:

@@ -18,10 +18,10 @@ def run_list(options):
         from recipes.models import list_models
 
         names = list_models(options.models)
-        return _print_json(names) if options.json else print("\n".join(names))
+        return print_json(names) if options.json else print("\n".join(names))
     chosen = [get_recipe(name) for name in list_recipes()]
     if options.json:
-        return _print_json([{"name": recipe.name, "summary": recipe.summary} for recipe in chosen])
+        return print_json([{"name": recipe.name, "summary": recipe.summary} for recipe in chosen])
     rows = [(recipe.name, recipe.model.name, recipe.summary) for recipe in chosen]
     return _print_table(("recipe", "network", "what it is for"), rows)
 
@@ -31,7 +31,7 @@ def run_show(options):
 
     recipe = _recipe(options)
     if options.json:
-        return _print_json(recipe.to_dict())
+        return print_json(recipe.to_dict())
     if options.recipe in list_recipes():
         print(recipe_notes(options.recipe), end="\n\n")
     rows = [
@@ -58,7 +58,7 @@ def run_model(options):
 
         write_text(options.diagram, diagram(model))
     if options.json:
-        return _print_json(model_info(model, options.input).to_dict())
+        return print_json(model_info(model, options.input).to_dict())
     summarize(model, options.input, layers=not options.brief)
     return 0
 
@@ -123,7 +123,7 @@ def _print_run(run, options):
     from recipes.evaluation.console import run_rows, run_summary
 
     if options.json:
-        return _print_json(run_summary(run))
+        return print_json(run_summary(run))
     _print_table(("result", "value", "what it means"), run_rows(run))
     print(f"report: {run.path('report.html')}")
     return 0
@@ -134,7 +134,7 @@ def run_evaluate(options):
 
     metrics = evaluate(options.model, options.source, split=options.split, corrupt=options.corrupt)
     if options.json:
-        return _print_json(metrics)
+        return print_json(metrics)
     from recipes.evaluation.console import metrics_rows
 
     _print_table(("measure", "value"), metrics_rows(metrics))
@@ -150,7 +150,7 @@ def run_predict(options):
 
     predictions = predict(options.model, options.images, top=options.top)
     if options.json:
-        return _print_json(predictions)
+        return print_json(predictions)
     rows = [
         (row["file"] if rank == 0 else "", guess["class"], _percent(guess["probability"]))
         for row in predictions
@@ -164,7 +164,7 @@ def run_export(options):
 
     result = export_again(options.folder, tuple(options.quantization))
     if options.json:
-        return _print_json(result)
+        return print_json(result)
     from recipes.evaluation.console import export_rows
 
     _print_table(
@@ -178,7 +178,7 @@ def run_report(options):
     from recipes.run import Run
 
     path = write_report(Run(options.folder).directory)
-    return _print_json({"report": str(path)}) if options.json else print(path)
+    return print_json({"report": str(path)}) if options.json else print(path)
 
 
 def run_ablate(options):
@@ -193,7 +193,7 @@ def run_ablate(options):
     if options.json:
         from dataclasses import asdict
 
-        return _print_json([asdict(effect) for effect in effects])
+        return print_json([asdict(effect) for effect in effects])
     rows = [
         (
             effect.variant,
@@ -212,7 +212,7 @@ def run_check_data(options):
 
     report = check_data(options.source, labels=options.labels)
     if options.json:
-        _print_json(report.to_dict())
+        print_json(report.to_dict())
     else:
         print("\n".join(report.to_lines()))
     return 0 if report.ok else 1
@@ -226,7 +226,7 @@ def _points(value):
     return "–" if value is None else f"{100 * value:+.2f}"
 
 
-def _print_json(value):
+def print_json(value):
     json.dump(value, sys.stdout, indent=2, allow_nan=False, default=_plain)
     print()
     return 0
