@@ -7,9 +7,11 @@ import importlib
 
 _PLACES = {
     "Bound": "callbacks.stopping_criteria",
+    "AveragingRate": "callbacks.cyclic",
     "BrierScore": "callbacks.streaming",
     "CalibrationMonitor": "callbacks.calibration_monitor",
     "Checkpoint": "callbacks.checkpoint",
+    "CosineCycles": "callbacks.cyclic",
     "Curriculum": "callbacks.curriculum",
     "EarlyStopping": "callbacks.early_stopping",
     "ExpectedCalibrationError": "callbacks.streaming",
@@ -20,7 +22,11 @@ _PLACES = {
     "PerClass": "callbacks.per_class",
     "Progress": "callbacks.progress",
     "ProgressQuotient": "callbacks.stopping_criteria",
+    "ReduceOnPlateau": "callbacks.plateau",
     "RisingStrips": "callbacks.stopping_criteria",
+    "Scaled": "callbacks.plateau",
+    "SnapshotEnsemble": "callbacks.snapshot_ensemble",
+    "StochasticWeightAverage": "callbacks.stochastic_weight_average",
     "StepDecay": "callbacks.step_decay",
     "TemperatureScaling": "callbacks.temperature_scaling",
     "Validation": "callbacks.validation",
@@ -35,6 +41,7 @@ _PLACES = {
     "fit_platt": "callbacks.calibrators",
     "fit_temperature": "callbacks.calibration",
     "fit_vector_scaling": "callbacks.calibrators",
+    "reestimate_normalization": "callbacks.normalization_statistics",
     "scale_logits": "callbacks.temperature_scaling",
 }
 __all__ = sorted(_PLACES)

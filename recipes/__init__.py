@@ -33,6 +33,7 @@ _PLACES = {
     "build_wide_resnet": "recipes.models",
     "check_data": "recipes.data",
     "diagram": "recipes.models.diagram",
+    "ensemble": "recipes.ensembles",
     "evaluate": "recipes.evaluation.evaluate",
     "fine_tune": "recipes.transfer",
     "freeze": "recipes.transfer",
