@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from callbacks._optimizers import inner_optimizer
+
 ANNEALS = ("cosine", "linear")
 
 
@@ -258,12 +260,12 @@ class OneCycleMomentum(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         """Follow a new optimizer, such as `GradualUnfreezing` gives."""
-        if _inner(self.model.optimizer) is not self._changed[0]:
+        if inner_optimizer(self.model.optimizer) is not self._changed[0]:
             self._restore()
             self._follow()
 
     def _follow(self):
-        optimizer = _inner(self.model.optimizer)
+        optimizer = inner_optimizer(self.model.optimizer)
         name = _momentum_name(optimizer)
         before = getattr(optimizer, name)
         if not before > 0:
@@ -283,12 +285,6 @@ class OneCycleMomentum(keras.callbacks.Callback):
     def _restore(self):
         optimizer, name, before = self._changed
         setattr(optimizer, name, before)
-
-
-def _inner(optimizer):
-    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        return optimizer.inner_optimizer
-    return optimizer
 
 
 def _momentum_name(optimizer):

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from callbacks import EarlyStopping, WeightAverage
+from callbacks import EarlyStopping, ReduceOnPlateau, WeightAverage
 
 NAN = float("nan")
 
@@ -133,6 +133,29 @@ class TestMeasureWithoutADirection:
     def test_ours_raises_when_it_is_made(self):
         with pytest.raises(ValueError, match="say mode="):
             EarlyStopping("spread", patience=1)
+
+
+class TestPlateauOfAScheduledRate:
+    """The optimizer runs a schedule; the loss stands still after the first epoch."""
+
+    @staticmethod
+    def compiled(line_model):
+        model, _, _ = line_model
+        schedule = keras.optimizers.schedules.PiecewiseConstantDecay([100], [0.25, 0.1])
+        model.compile(optimizer=keras.optimizers.SGD(schedule), loss="mse")
+
+    def test_stock_raises_when_it_should_reduce(self, line_model, script):
+        self.compiled(line_model)
+        stock = keras.callbacks.ReduceLROnPlateau("val_loss", factor=0.5, patience=1, mode="min")
+        with pytest.raises(TypeError, match="learning rate is not settable"):
+            fit(line_model, [script("val_loss", [1, 1, 1]), stock], 3)
+
+    def test_ours_reduces(self, line_model, script):
+        self.compiled(line_model)
+        ours = ReduceOnPlateau("val_loss", factor=0.5, patience=1, cooldown=1, say=None)
+        found = fit(line_model, [script("val_loss", [1, 1, 1]), ours], 3)
+        # Two steps at 0.25, which leave a quarter of the way, and one at 0.125.
+        assert found == pytest.approx(1 - 0.25 * 0.75)
 
 
 def test_averages_by_hand():
