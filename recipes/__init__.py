@@ -51,6 +51,7 @@ _PLACES = {
     "train": "recipes.training",
     "transfer_model": "recipes.transfer",
     "unfreeze": "recipes.transfer",
+    "write_comparison": "recipes.evaluation.compare_runs",
     "write_report": "recipes.evaluation.report",
 }
 __all__ = sorted(_PLACES)

@@ -181,6 +181,13 @@ def run_report(options):
     return print_json({"report": str(path)}) if options.json else print(path)
 
 
+def run_compare(options):
+    from recipes.evaluation.compare_runs import write_comparison
+
+    path = write_comparison(options.folders, options.out)
+    return print_json({"report": str(path)}) if options.json else print(path)
+
+
 def run_ablate(options):
     """Compare a recipe with and without each of its augmentations."""
     from recipes.ablation import ablate

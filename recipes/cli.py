@@ -142,10 +142,22 @@ def _parser():
         commands,
         "report",
         _commands.run_report,
-        "write report.html and report.md",
+        "write report.html, report.md and report.json",
         "recipes report runs/a",
     )
     command.add_argument("folder", metavar="RUN", help="run folder")
+
+    command = _add(
+        commands,
+        "compare",
+        _commands.run_compare,
+        "write one report of several runs: compare.html, .md and .json",
+        "recipes compare runs/a runs/b runs/c --out runs/compared",
+    )
+    command.add_argument(
+        "folders", metavar="RUN", nargs="+", help="run folders, the reference first"
+    )
+    command.add_argument("--out", metavar="DIR", required=True, help="folder for the report")
 
     command = _add(
         commands,

@@ -32,6 +32,7 @@ FILES = {
     "predictions.npz",
     "recipe.json",
     "report.html",
+    "report.json",
     "report.md",
 }
 

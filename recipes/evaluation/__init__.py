@@ -11,6 +11,7 @@ _MODULES = {
     "accuracy_difference": "recipes.evaluation.metrics",
     "confused_pairs": "recipes.evaluation.metrics",
     "wilson_interval": "recipes.evaluation.metrics",
+    "write_comparison": "recipes.evaluation.compare_runs",
     "write_report": "recipes.evaluation.report",
     "load_classifier": "recipes.evaluation.classifier",
 }

@@ -23,15 +23,19 @@ def line_chart(
     label: str,
     marked: int | None = None,
     upper: float | None = None,
+    names: Sequence[str] = ("one", "two"),
+    dots: Sequence[int | None] | None = None,
 ) -> Markup:
     """Return curves over epochs.
 
     Args:
         epochs: Rising whole numbers, at least one.
-        series: One or two curves, one value an epoch; `None` leaves a gap.
+        series: Curves, one value an epoch; `None` leaves a gap.
         label: What the chart shows, for those who cannot see it.
         marked: Epoch to mark with a vertical line.
         upper: Largest value the axis may show, such as 1 for an accuracy.
+        names: Style classes of the curves.
+        dots: Epoch of each curve to mark with a dot; by default the marked one.
     """
     known = [value for values in series for value in values if value is not None]
     if not known:
@@ -58,20 +62,63 @@ def line_chart(
         parts.append(_line(x(marked), _TOP - 6, x(marked), _HEIGHT - _BOTTOM, "marker"))
         place = "end" if x(marked) > _WIDTH - 60 else "middle" if x(marked) > _LEFT + 40 else ""
         parts.append(_text(x(marked), 12, f"epoch {marked}", place))
-    for name, values in zip(("one", "two"), series, strict=False):
+    dots = [marked] * len(series) if dots is None else dots
+    for name, values, dot in zip(names, series, dots, strict=False):
         points = [
             None if value is None else (x(epoch), y(value))
             for epoch, value in zip(epochs, values, strict=True)
         ]
         parts.append(_curve(points, name))
         at_mark = next(
-            (p for epoch, p in zip(epochs, points, strict=True) if epoch == marked and p), None
+            (p for epoch, p in zip(epochs, points, strict=True) if epoch == dot and p), None
         )
         if at_mark:
             parts.append(
                 tag("circle", cx=_n(at_mark[0]), cy=_n(at_mark[1]), r="3.5", class_=f"dot {name}")
             )
     return _svg(_WIDTH, _HEIGHT, label, parts)
+
+
+def spark_line(values: Values, others: Values, *, label: str, marked: int | None = None) -> Markup:
+    """Return a small curve of shares from 0 to 1 before a grey one, for a grid of many.
+
+    Args:
+        values: The curve, one value an epoch; `None` leaves a gap.
+        others: The grey curve, such as the mean of all classes.
+        label: What the chart shows, for those who cannot see it.
+        marked: Index of the value to mark with a dot.
+    """
+    width, height, margin = 150, 56, 4
+
+    def place(curve):
+        steps = max(len(curve) - 1, 1)
+        return [
+            None
+            if value is None
+            else (
+                margin + index / steps * (width - 2 * margin),
+                height - margin - value * (height - 2 * margin),
+            )
+            for index, value in enumerate(curve)
+        ]
+
+    points = place(values)
+    parts = [
+        _line(0, margin, width, margin, "gridline"),
+        _line(0, height - margin, width, height - margin, "gridline"),
+        _curve(place(others), "backdrop"),
+        _curve(points, "one"),
+    ]
+    if marked is not None and 0 <= marked < len(points) and points[marked]:
+        x, y = points[marked]
+        parts.append(tag("circle", cx=_n(x), cy=_n(y), r="3", class_="dot one"))
+    return _svg(width, height, label, parts)
+
+
+def swatch(name: str) -> Markup:
+    """Return a piece of a curve, for a legend."""
+    line = _line(0, 5, 26, 5, f"series {name}")
+    return tag("svg", line, viewBox="0 0 26 10", class_="swatch", aria_hidden="true")
 
 
 def reliability_chart(table: dict, *, title: str, label: str) -> Markup:

@@ -1,4 +1,4 @@
-"""The report of a run: one page that needs nothing else, and the same as Markdown."""
+"""The report of a run: one page that needs nothing else, and the same as Markdown and JSON."""
 
 import os
 from pathlib import Path
@@ -6,17 +6,19 @@ from pathlib import Path
 from recipes.errors import RunError
 from recipes.evaluation.markdown import markdown_report
 from recipes.evaluation.page import document, join, tag
+from recipes.evaluation.report_json import json_report
 from recipes.evaluation.run_files import RunFiles, read_run
 from recipes.evaluation.sections import SECTIONS, lead
-from recipes.files import write_text
+from recipes.files import write_json, write_text
 
 
 def write_report(run_directory: str | os.PathLike) -> Path:
-    """Write `report.html` and `report.md` from the files of a run directory.
+    """Write `report.html`, `report.md` and `report.json` from the files of a run directory.
 
     The page holds its own style sheet, charts and pictures, and asks nothing of a network. Only
     recipe.json must be there: of anything else that is missing, as in an interrupted run, the
-    report says so and shows the rest. The same files give the same bytes.
+    report says so and shows the rest. In the JSON every number has its definition and the number
+    of images behind it. The same files give the same bytes.
 
     Args:
         run_directory: As `train` writes it.
@@ -32,10 +34,11 @@ def write_report(run_directory: str | os.PathLike) -> Path:
         PosixPath('runs/demo/report.html')
     """
     run = read_run(run_directory)
-    page, text = html_report(run), markdown_report(run)
+    page, text, content = html_report(run), markdown_report(run), json_report(run)
     path = run.directory / "report.html"
     try:
         write_text(run.directory / "report.md", text)
+        write_json(run.directory / "report.json", content)
         write_text(path, page)
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror or error}") from error

@@ -25,6 +25,52 @@ class Mistake:
 
 
 @dataclass(frozen=True)
+class Outcomes:
+    """What became of each test image, in the order of the images; every array is `(images,)`.
+
+    Attributes:
+        labels: True classes, integers.
+        predicted: Predicted classes, integers.
+        correct: Whether the two agree.
+        nll: −ln(probability given to the true class), nats.
+        brier: Squared distance of the probabilities from the truth, 0 to 2.
+    """
+
+    labels: np.ndarray
+    predicted: np.ndarray
+    correct: np.ndarray
+    nll: np.ndarray
+    brier: np.ndarray
+
+    @classmethod
+    def of(cls, probabilities: np.ndarray, labels: np.ndarray) -> "Outcomes":
+        """Judge each image by itself.
+
+        Args:
+            probabilities: Shape `(images, classes)`.
+            labels: True classes, shape `(images,)`.
+
+        Raises:
+            ValueError: If they cannot be used.
+
+        Example:
+            >>> found = Outcomes.of(np.array([[0.5, 0.5], [0.2, 0.8]]), np.array([1, 1]))
+            >>> found.correct.tolist(), found.brier.round(2).tolist()
+            ([False, True], [0.5, 0.08])
+        """
+        probabilities, labels = calibration.check_predictions(probabilities, labels)
+        predicted = probabilities.argmax(axis=1)
+        true = probabilities[np.arange(len(labels)), labels]
+        return cls(
+            labels=labels,
+            predicted=predicted,
+            correct=predicted == labels,
+            nll=-np.log(np.maximum(true, calibration.PROBABILITY_FLOOR)),
+            brier=np.square(probabilities).sum(axis=1) - 2 * true + 1,
+        )
+
+
+@dataclass(frozen=True)
 class RunFiles:
     """The contents of a run directory; a part that is missing is empty or `None`.
 
@@ -38,6 +84,7 @@ class RunFiles:
         export: export.json, or `None` where nothing was exported.
         mistakes: The most confident mistakes on the test images.
         uncalibrated: Reliability table of the test images before temperature scaling, or `None`.
+        outcomes: What became of each test image, or `None`.
         notes: What is missing or unreadable, in words.
     """
 
@@ -50,6 +97,7 @@ class RunFiles:
     export: dict | None = None
     mistakes: list[Mistake] = field(default_factory=list)
     uncalibrated: dict | None = None
+    outcomes: Outcomes | None = None
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -104,9 +152,10 @@ def read_run(directory: str | os.PathLike) -> RunFiles:
     if metrics and not metrics.get("test"):
         notes.append("there are no test images: the numbers are those of the validation images")
     names = data.get("class_names") or []
-    mistakes, uncalibrated = [], ((metrics or {}).get("test_uncalibrated") or {}).get("reliability")
+    uncalibrated = ((metrics or {}).get("test_uncalibrated") or {}).get("reliability")
+    mistakes, outcomes = [], None
     if metrics and metrics.get("test"):
-        mistakes, table = _read_predictions(directory / "predictions.npz", names, notes)
+        mistakes, table, outcomes = _read_predictions(directory / "predictions.npz", names, notes)
         uncalibrated = uncalibrated or table
     return RunFiles(
         directory=directory,
@@ -120,6 +169,7 @@ def read_run(directory: str | os.PathLike) -> RunFiles:
         else None,
         mistakes=mistakes,
         uncalibrated=uncalibrated,
+        outcomes=outcomes,
         notes=notes,
     )
 
@@ -159,8 +209,10 @@ def _read_history(path: Path, notes: list[str]) -> list[dict]:
     return epochs
 
 
-def _read_predictions(path: Path, names: list[str], notes: list[str]) -> tuple[list, dict | None]:
-    """Return the mistakes, and the reliability table of the uncalibrated probabilities."""
+def _read_predictions(
+    path: Path, names: list[str], notes: list[str]
+) -> tuple[list, dict | None, Outcomes | None]:
+    """Return the mistakes, the reliability table before calibration, and what became of each."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             probabilities, labels = arrays["probabilities"], arrays["labels"]
@@ -176,15 +228,16 @@ def _read_predictions(path: Path, names: list[str], notes: list[str]) -> tuple[l
                 for index, pixels in pairs
             ]
             table = calibration.reliability_bins(arrays["uncalibrated"], labels)
-            return mistakes, {
+            plain = {
                 name: [None if value != value else value for value in values.tolist()]
                 for name, values in table.items()
             }
+            return mistakes, plain, Outcomes.of(probabilities, labels)
     except FileNotFoundError:
         notes.append("the predictions are missing, and with them the mistakes (no predictions.npz)")
     except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile):
         notes.append("predictions.npz cannot be read")
-    return [], None
+    return [], None, None
 
 
 def _name(names: list[str], index: int) -> str:

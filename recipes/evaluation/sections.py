@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from recipes.evaluation import sections_judged, sections_run, summary
+from recipes.evaluation import sections_classes, sections_judged, sections_run, summary
 from recipes.evaluation.page import Markup, join, tag
 from recipes.evaluation.run_files import RunFiles
 from recipes.evaluation.wording import counted, date
@@ -54,7 +54,8 @@ Section = tuple[str, str, Callable[[RunFiles], Markup | None]]
 SECTIONS: tuple[Section, ...] = (
     ("files", "Exported files", sections_run.exported_files),
     ("curves", "Learning curves", sections_run.learning_curves),
-    ("classes", "Classes", sections_judged.classes),
+    ("classes", "Classes", sections_classes.classes),
+    ("progress", "Classes by epoch", sections_classes.class_curves),
     ("confusion", "Confusion", sections_judged.confusion),
     ("reliability", "Reliability", sections_judged.reliability),
     ("mistakes", "Most confident mistakes", sections_judged.mistakes),

@@ -1,62 +1,26 @@
-"""Sections on how well the model does: classes, confusion, reliability, mistakes, numbers."""
+"""Sections on how well the model does: confusion, reliability, mistakes, numbers."""
 
 from recipes.evaluation import plots
-from recipes.evaluation.definitions import DEFINITIONS, IMAGES_MEANING, NOISE_MEANING
-from recipes.evaluation.metrics import confused_pairs, wilson_interval
-from recipes.evaluation.page import Markup, join, picture, table, tag
+from recipes.evaluation.definitions import (
+    BIN_MEANINGS,
+    CLASS_MEANINGS,
+    DEFINITIONS,
+    EPOCH_MEANINGS,
+    FILE_MEANINGS,
+    IMAGES_MEANING,
+    NOISE_MEANING,
+    RUN_DEFINITIONS,
+    written_interval,
+)
+from recipes.evaluation.metrics import confused_pairs
+from recipes.evaluation.page import Markup, definitions, join, picture, table, tag
+from recipes.evaluation.report_json import bin_rows, interval_of, run_number
 from recipes.evaluation.run_files import RunFiles
-from recipes.evaluation.wording import counted, decimals, interval, percent
+from recipes.evaluation.wording import counted, decimals, percent
 
 # More classes than this make a matrix nobody can read; the mistakes are listed instead.
 LARGEST_MATRIX = 30
-# Of many classes the table shows the hardest; the rest unfolds.
-_CLASSES_SHOWN = 30
 _MOST_CONFUSED = 10
-
-
-def classes(run: RunFiles) -> Markup | None:
-    """Return precision, recall and F1 of each class, hardest first."""
-    if not run.judged:
-        return None
-    rows = sorted(
-        run.judged[1]["per_class"], key=lambda row: (row["recall"] is None, row["recall"] or 0)
-    )
-    header = ("Class", "Recall, with its 95% interval", "Precision", "F1", "Images")
-
-    def cells(row):
-        support, recall = row["support"], row["recall"]
-        bar = tag("td", None if recall is not None else "–", class_="bar")
-        if recall is not None:
-            bounds = wilson_interval(round(recall * support), support)
-            bar = tag(
-                "td",
-                plots.interval_bar(recall, bounds),
-                percent(recall),
-                class_="bar",
-                title=f"95% interval {interval(bounds)}",
-            )
-        return (
-            row["name"],
-            bar,
-            percent(row["precision"]),
-            decimals(row["f1"]),
-            f"{support:,}",
-        )
-
-    shown = table(header, map(cells, rows[:_CLASSES_SHOWN]), text_columns=2)
-    rest = rows[_CLASSES_SHOWN:]
-    more = None
-    if rest:
-        more = tag(
-            "details",
-            tag("summary", f"The other {counted(len(rest), 'class', 'classes')}"),
-            table(header, map(cells, rest), text_columns=2),
-        )
-    note = (
-        "Recall is the share of a class's images that are found, precision the share of the "
-        "predictions of a class that are right. Hardest class first."
-    )
-    return join([tag("p", note, class_="note"), shown, more])
 
 
 def confusion(run: RunFiles) -> Markup | None:
@@ -117,8 +81,26 @@ def reliability(run: RunFiles) -> Markup | None:
         [
             tag("p", note, class_="note"),
             tag("div", join(tag("figure", chart) for chart in figures), class_="grid pair"),
+            _bins(judged["reliability"], split),
         ]
     )
+
+
+def _bins(reliability, split):
+    """The calibrated diagram as numbers."""
+    rows = [
+        (
+            f"{decimals(row['lower'], 2)} to {decimals(row['upper'], 2)}",
+            f"{row['count']:,}",
+            decimals(row["confidence"]),
+            decimals(row["accuracy"]),
+            f"{decimals(row['accuracy_interval'][0])} to {decimals(row['accuracy_interval'][1])}",
+        )
+        for row in bin_rows(reliability)
+    ]
+    header = ("Confidence", "Images", "Mean confidence", "Accuracy", "95% interval")
+    words = f"The bins in numbers: calibrated, {split} images"
+    return tag("details", tag("summary", words), table(header, rows))
 
 
 def mistakes(run: RunFiles) -> Markup | None:
@@ -158,7 +140,7 @@ def numbers(run: RunFiles) -> Markup | None:
         return None
     metrics = run.metrics
     columns = [
-        (title, metrics[key])
+        (key, title, metrics[key])
         for key, title in (
             ("test", "Test"),
             ("test_uncalibrated", "Test, T = 1"),
@@ -170,23 +152,65 @@ def numbers(run: RunFiles) -> Markup | None:
     def row(name, values, meaning):
         return (name, *values, tag("td", meaning, class_="meaning"))
 
-    counts = (f"{found['images']:,}" if "images" in found else None for _, found in columns)
-    rows = [row("Images", counts, IMAGES_MEANING)]
+    def cell(definition, split, found):
+        bounds = interval_of(run, split, definition.key)
+        below = (
+            tag("span", written_interval(definition, bounds), class_="below") if bounds else None
+        )
+        return tag("td", definition.show(found), below, class_="number")
+
+    images = metrics.get("test", {}).get("images") if metrics.get("test") else None
+    counts = (f"{found.get('images') or images:,}" for _, _, found in columns)
+    rows = [row("Images (n)", counts, IMAGES_MEANING)]
     for definition in DEFINITIONS:
-        if any(definition.key in found for _, found in columns):
-            shown = (definition.show(found) for _, found in columns)
+        if any(definition.key in found for _, _, found in columns):
+            shown = (cell(definition, split, found) for split, _, found in columns)
             rows.append(row(definition.name, shown, definition.meaning))
-    noise = [found.get("ece_noise_floor") for _, found in columns]
+    noise = [found.get("ece_noise_floor") for _, _, found in columns]
     if any(noise):
         shown = (n and f"{decimals(n['mean'], 4)}, {decimals(n['upper'], 4)}" for n in noise)
         rows.append(row("ECE from chance alone", shown, NOISE_MEANING))
     note = _temperature_note(metrics.get("temperature"))
     header = (
         "Number",
-        *(title for title, _ in columns),
+        *(title for _, title, _ in columns),
         tag("th", "Meaning", scope="col", class_="meaning"),
     )
-    return join([table(header, rows), tag("p", note, class_="note") if note else None])
+    facts = [
+        (f"{definition.name}: {definition.show({definition.key: value})}", definition.meaning)
+        for definition in RUN_DEFINITIONS
+        if (value := run_number(run, definition.key)) is not None
+    ]
+    below = "Below a number is its 95% interval over draws of the images, where it is known."
+    return join(
+        [
+            tag("p", below, class_="note"),
+            table(header, rows),
+            tag("p", note, class_="note") if note else None,
+            tag("div", definitions(facts), class_="meanings"),
+            tag(
+                "details",
+                tag("summary", "What the columns and curves of the other sections mean"),
+                tag("div", definitions(_meanings(run)), class_="meanings"),
+            ),
+        ]
+    )
+
+
+def _meanings(run):
+    """Names and meanings of the columns that the page shows."""
+    groups = [("Class", CLASS_MEANINGS), ("Bin of confidence", BIN_MEANINGS)]
+    known = {key for epoch in run.history for key in epoch}
+    epochs = {key: meaning for key, meaning in EPOCH_MEANINGS.items() if key in known}
+    groups.append(("Epoch", epochs))
+    if run.export:
+        groups.append(("Exported file", FILE_MEANINGS))
+    return [
+        (f"{group}: {key.removeprefix('val_').replace('_', ' ')}"
+         + (" (validation)" if key.startswith("val_") else ""), meaning)
+        for group, meanings in groups
+        for key, meaning in meanings.items()
+    ]  # fmt: skip
 
 
 def _temperature_note(fit):
@@ -217,7 +241,7 @@ def _matrix(counts, names):
             if not counts[i][j]:
                 cells.append(tag("td", class_="zero"))
                 continue
-            depth = 0.12 + 0.78 * share if i == j else 0.1 + 0.7 * share / worst
+            depth = 0.12 + 0.88 * (share if i == j else share / worst)
             kind = "right" if i == j else "wrong"
             strong = " strong" if i == j and share > 0.45 else ""
             tip = f"{name} taken for {names[j]}: {counts[i][j]:,} of {sums[i]:,}"

@@ -14,11 +14,8 @@ from recipes.evaluation.wording import (
     size,
 )
 
-# More classes than this make a matrix nobody can read; the mistakes are listed instead.
-LARGEST_MATRIX = 30
 # Of many classes the table shows the hardest; the rest unfolds.
 _CLASSES_SHOWN = 30
-_MOST_CONFUSED = 12
 _PROBLEM_PATHS = 5
 
 

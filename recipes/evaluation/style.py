@@ -4,16 +4,18 @@
 STYLE = """
 :root {
   --paper: #fbfaf8; --card: #ffffff; --ink: #1d2126; --soft: #5c646e; --faint: #8b929b;
-  --line: #e3e1dc; --grid: #eceae6; --blue: #1f6fb2; --orange: #cf5a13; --right: 31 111 178;
-  --wrong: 222 106 30; --on-right: #ffffff; --good: #1f6fb2; --warn: #b34a08;
-  --good-ground: #eaf2f9; --warn-ground: #fcefe4;
+  --line: #e3e1dc; --grid: #eceae6; --blue: #1f6fb2; --orange: #cf5a13; --green: #14805c;
+  --purple: #8a4fbf; --right: 31 111 178; --right-depth: 0.72; --wrong: 222 106 30;
+  --wrong-depth: 0.8; --good: #1a65a5; --warn: #a84506; --good-ground: #eaf2f9;
+  --warn-ground: #fcefe4;
 }
-@media (prefers-color-scheme: dark) {
+@media screen and (prefers-color-scheme: dark) {
   :root {
     --paper: #14171a; --card: #1b1f24; --ink: #e8e6e3; --soft: #a4abb3; --faint: #7b838c;
-    --line: #2e343b; --grid: #272c32; --blue: #6db3ee; --orange: #f2935a; --right: 92 166 226;
-    --wrong: 240 130 70; --on-right: #0d1114; --good: #6db3ee; --warn: #f2935a;
-    --good-ground: #18293a; --warn-ground: #36241a;
+    --line: #2e343b; --grid: #272c32; --blue: #6db3ee; --orange: #f2935a; --green: #57c59a;
+    --purple: #c09df5; --right: 92 166 226; --right-depth: 0.55; --wrong: 240 130 70;
+    --wrong-depth: 0.52; --good: #6db3ee; --warn: #f2935a; --good-ground: #18293a;
+    --warn-ground: #36241a;
   }
 }
 * { box-sizing: border-box; }
@@ -54,7 +56,7 @@ a:hover { text-decoration: underline; }
   white-space: nowrap;
 }
 .card .value small {
-  font-size: 1.05rem; font-weight: 500; color: var(--faint); letter-spacing: 0;
+  font-size: 1.05rem; font-weight: 500; color: var(--soft); letter-spacing: 0;
 }
 .card .detail { color: var(--soft); font-size: 0.8125rem; line-height: 1.4; }
 .verdicts { list-style: none; margin: 1.25rem 0 0; padding: 0; }
@@ -98,6 +100,16 @@ tbody tr + tr > * { border-top: 1px solid var(--grid); }
 figure { margin: 0; break-inside: avoid; min-width: 0; }
 figure > svg { display: block; width: 100%; height: auto; }
 .pair { max-width: 52rem; }
+.sparks {
+  display: grid; gap: 1rem 1.5rem; margin-top: 1rem;
+  grid-template-columns: repeat(auto-fill, minmax(min(46%, 9.5rem), 1fr));
+}
+.sparks h3 {
+  display: flex; justify-content: space-between; gap: 0.5rem; font-size: 0.8125rem;
+  font-weight: 500; margin: 0 0 0.15rem; overflow-wrap: anywhere;
+}
+.sparks h3 span { color: var(--soft); }
+.meanings dl { margin-top: 0.75rem; }
 .legend {
   display: inline-flex; flex-wrap: wrap; gap: 0 1rem; margin-left: 0.75rem; font-weight: 400;
   font-size: 0.8125rem; color: var(--soft);
@@ -110,6 +122,13 @@ figure > svg { display: block; width: 100%; height: auto; }
 svg text { font-family: inherit; font-size: 12px; fill: var(--soft); }
 svg .title { fill: var(--ink); font-weight: 600; font-size: 13px; }
 svg .end { text-anchor: end; } svg .middle { text-anchor: middle; }
+svg .run1 { stroke: var(--blue); } svg .run2 { stroke: var(--orange); }
+svg .run3 { stroke: var(--green); } svg .run4 { stroke: var(--purple); }
+svg .dot.run1 { fill: var(--blue); } svg .dot.run2 { fill: var(--orange); }
+svg .dot.run3 { fill: var(--green); } svg .dot.run4 { fill: var(--purple); }
+svg .series.dash2 { stroke-dasharray: 7 4; } svg .series.dash3 { stroke-dasharray: 2 4; }
+svg .series.backdrop { stroke: var(--faint); stroke-width: 1.25; opacity: 0.75; }
+svg .dot.backdrop { fill: var(--faint); }
 svg .gridline { stroke: var(--grid); stroke-width: 1; }
 svg .axis { stroke: var(--line); stroke-width: 1; }
 svg .series { fill: none; stroke-width: 2; stroke-linejoin: round; stroke-linecap: round; }
@@ -122,6 +141,17 @@ svg .histogram { fill: var(--faint); opacity: 0.6; }
 svg line { vector-effect: non-scaling-stroke; }
 svg .whisker { stroke: var(--ink); stroke-width: 1.25; opacity: 0.7; }
 svg .expected { stroke: var(--orange); stroke-width: 2.5; }
+.swatch { display: inline-block; width: 1.6rem; height: 0.6rem; margin-right: 0.45rem; }
+.runs { list-style: none; margin: 0.9rem 0 0; padding: 0; }
+.runs li { display: flex; align-items: baseline; padding: 0.15rem 0; }
+.runs li > .swatch { flex: none; } .runs li > span { min-width: 0; overflow-wrap: anywhere; }
+.legend.wide { display: flex; margin: 0 0 0.5rem; gap: 0.2rem 1.4rem; max-width: none; }
+th.run { color: var(--ink); font-weight: 600; white-space: normal; min-width: 6.5rem; }
+.below { display: block; color: var(--soft); font-size: 0.8125rem; }
+.better { color: var(--good); font-weight: 600; } .worse { color: var(--warn); font-weight: 600; }
+td.value { text-align: right; overflow-wrap: anywhere; min-width: 7rem; }
+.block { margin-top: 1.5rem; }
+.grid.side { grid-template-columns: repeat(auto-fill, minmax(min(100%, 18rem), 1fr)); }
 .confusion { width: auto; }
 .confusion td, .confusion tbody th, .confusion thead th { border: 0 !important; }
 .confusion tbody th {
@@ -142,9 +172,9 @@ svg .expected { stroke: var(--orange); stroke-width: 2.5; }
   width: 2.6rem; min-width: 2.1rem; height: 2.1rem; padding: 0; text-align: center;
   vertical-align: middle; font-size: 0.8125rem; box-shadow: inset 0 0 0 1px var(--paper);
 }
-.confusion .right { background: rgb(var(--right) / var(--v)); }
-.confusion .wrong { background: rgb(var(--wrong) / var(--v)); }
-.confusion .right.strong { color: var(--on-right); font-weight: 600; }
+.confusion .right { background: rgb(var(--right) / calc(var(--v) * var(--right-depth))); }
+.confusion .wrong { background: rgb(var(--wrong) / calc(var(--v) * var(--wrong-depth))); }
+.confusion .strong { font-weight: 600; }
 .confusion .zero { background: color-mix(in srgb, var(--grid) 45%, transparent); }
 .confusion .support {
   color: var(--soft); text-align: right; padding-left: 0.75rem; width: auto; box-shadow: none;
@@ -203,12 +233,31 @@ footer {
   .confusion tbody th { max-width: 6.25rem; }
   .confusion td { width: 1.5rem; min-width: 1.5rem; height: 1.7rem; font-size: 0.6875rem; }
   .bar { min-width: 6.75rem; }
+  .meaning { min-width: 28rem; }
 }
 @media print {
   :root { --paper: #fff; --card: #fff; }
-  body { max-width: none; padding: 0; font-size: 10.5pt; }
+  @page { margin: 14mm; }
+  body { max-width: none; padding: 0; font-size: 9.5pt; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   header nav { display: none; } .scroll { overflow: visible; }
-  h2 { break-after: avoid; } tr, .card, figure { break-inside: avoid; }
+  h1 { font-size: 18pt; } h2 { margin-top: 1.75rem; } p, .verdicts li { max-width: none; }
+  h2, h3, section > p.note { break-after: avoid; }
+  tr, .card, figure, .verdicts li, .confusion { break-inside: avoid; }
+  .cards { grid-template-columns: repeat(5, 1fr); gap: 0.4rem; }
+  .card { padding: 0.5rem 0.6rem; } .card .value { font-size: 14pt; }
+  .card .value small { font-size: 9pt; } .card .detail, .card .label { font-size: 7.5pt; }
+  table { font-size: 8pt; } th, td { padding: 0.22rem 0.5rem 0.22rem 0; }
+  .note, .below, figcaption, dl { font-size: 8.5pt; }
+  .meaning { min-width: 0; } th.run, td.value { min-width: 0; } td.value { font-size: 7.5pt; }
+  .number { white-space: normal; }
+  .grid { grid-template-columns: 1fr 1fr; gap: 0.75rem 1.5rem; }
+  .sparks { grid-template-columns: repeat(5, 1fr); }
+  .gallery { grid-template-columns: repeat(8, 1fr); gap: 0.5rem; }
+  .gallery figcaption { font-size: 7pt; padding: 0.3rem 0.4rem; }
+  .confusion td { width: 1.7rem; min-width: 1.4rem; height: 1.6rem; font-size: 7.5pt; }
+  .many td { width: 1.2rem; min-width: 1rem; height: 1.2rem; font-size: 6pt; }
+  details > summary { list-style: none; color: var(--ink); }
+  details::details-content { display: block; content-visibility: visible; block-size: auto; }
 }
 """

@@ -49,6 +49,38 @@ def points(difference: float | None) -> str:
     return "0.0" if float(words) == 0 else words.replace("-", MINUS)
 
 
+def points_interval(bounds) -> str:
+    """Return an interval of differences of shares in percentage points.
+
+    Example:
+        >>> points_interval((-0.012, 0.034))
+        '−1.2 to +3.4'
+    """
+    return NONE if bounds is None else f"{points(bounds[0])} to {points(bounds[1])}"
+
+
+def signed(value: float | None, digits: int = 3) -> str:
+    """Return a difference with its sign.
+
+    Example:
+        >>> signed(0.0126), signed(-0.5, 1)
+        ('+0.013', '−0.5')
+    """
+    return NONE if value is None else f"{value:+.{digits}f}".replace("-", MINUS)
+
+
+def probability(value: float | None) -> str:
+    """Return a p-value.
+
+    Example:
+        >>> probability(0.0312), probability(0.00002)
+        ('0.031', '< 0.001')
+    """
+    if value is None:
+        return NONE
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
 def size(count: float | None) -> str:
     """Return a number of bytes, in units of 1,000.
 

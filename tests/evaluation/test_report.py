@@ -69,15 +69,15 @@ def read_report(directory):
 def test_complete_page_has_every_section_and_no_address_outside(copy):
     found, _ = read_report(copy)
     assert found.headings == [
-        "Exported files", "Learning curves", "Classes", "Confusion", "Reliability",
-        "Most confident mistakes", "Data", "Recipe", "Environment", "Numbers and their meaning",
+        "Exported files", "Learning curves", "Classes", "Classes by epoch", "Confusion",
+        "Reliability", "Most confident mistakes", "Data", "Recipe", "Environment", "Numbers and their meaning",
     ]  # fmt: skip
     assert found.links == found.ids
     assert all(value.startswith(("data:image/", "#")) for value in found.addresses)
     assert "script" not in found.counts
     assert found.counts["html"] == found.counts["body"] == found.counts["h1"] == 1
-    # Four curves, two reliability diagrams, one bar a class.
-    assert found.counts["svg"] == 4 + 2 + 6
+    # Four curves, two reliability diagrams, one bar and one curve a class.
+    assert found.counts["svg"] == 4 + 2 + 6 + 6
     with np.load(copy / "predictions.npz") as arrays:
         assert found.counts["img"] == len(arrays["mistake_indices"]) > 0
 
@@ -204,8 +204,14 @@ def test_an_interrupted_run_still_has_curves(copy):
     with (copy / "history.jsonl").open("a") as file:
         file.write('{"epoch": 7, "loss": 0.')
     found, _ = read_report(copy)
-    assert found.headings == ["Learning curves", "Data", "Recipe", "Environment"]
-    assert found.counts["svg"] == 4
+    assert found.headings == [
+        "Learning curves",
+        "Classes by epoch",
+        "Data",
+        "Recipe",
+        "Environment",
+    ]
+    assert found.counts["svg"] == 4 + 6
     assert "unfinished after epoch 6 of 30" in found.text
     assert "damaged after epoch 6" in found.text
 
