@@ -20,4 +20,5 @@ def map_images(function, elements, signature):
     try:
         return tf.map_fn(function, elements, fn_output_signature=signature)
     finally:
-        scope.set_caching_device(before)
+        if scope.caching_device is not before:
+            scope.set_caching_device(before)
