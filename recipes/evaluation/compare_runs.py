@@ -192,6 +192,8 @@ def _numbers(runs, split):
                 }
             )
         found.append(row(definition, values))
+        if definition.key == "ece":
+            found.append(_before(runs, split))
     floors = [
         (((run.metrics or {}).get(split) or {}).get("ece_noise_floor") or {}, run) for run in runs
     ]
@@ -217,6 +219,22 @@ def _numbers(runs, split):
         ]
         found.append({**row(definition, values), "split": None})
     return [row for row in found if any(entry["value"] is not None for entry in row["runs"])]
+
+
+def _before(runs, split):
+    """The calibration error as trained, before the temperature."""
+    values = []
+    for run in runs:
+        judged = (run.metrics or {}).get("test_uncalibrated") or {} if split == "test" else {}
+        n = ((run.metrics or {}).get(split) or {}).get("images")
+        values.append({"value": judged.get("ece"), "interval": None, "n": n})
+    return {
+        "key": "ece_uncalibrated",
+        "name": "ECE before calibration",
+        "split": split,
+        "definition": "The same of the network as trained, without temperature scaling.",
+        "runs": values,
+    }
 
 
 def _pairs(runs, labels, names):

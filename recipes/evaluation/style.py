@@ -234,6 +234,8 @@ footer {
   .confusion td { width: 1.5rem; min-width: 1.5rem; height: 1.7rem; font-size: 0.6875rem; }
   .bar { min-width: 6.75rem; }
   .meaning { min-width: 28rem; }
+  .scroll tbody th:first-child { max-width: 8.5rem; overflow-wrap: anywhere; }
+  th.run, td.value { min-width: 5rem; }
 }
 @media print {
   :root { --paper: #fff; --card: #fff; }

@@ -70,7 +70,8 @@ def test_complete_page_has_every_section_and_no_address_outside(copy):
     found, _ = read_report(copy)
     assert found.headings == [
         "Exported files", "Learning curves", "Classes", "Classes by epoch", "Confusion",
-        "Reliability", "Most confident mistakes", "Data", "Recipe", "Environment", "Numbers and their meaning",
+        "Reliability", "Most confident mistakes", "Data", "Recipe", "Environment",
+        "Numbers and their meaning",
     ]  # fmt: skip
     assert found.links == found.ids
     assert all(value.startswith(("data:image/", "#")) for value in found.addresses)
