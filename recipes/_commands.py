@@ -132,17 +132,33 @@ def _print_run(run, options):
 def run_evaluate(options):
     from recipes.evaluation.evaluate import evaluate
 
-    metrics = evaluate(options.model, options.source, split=options.split, corrupt=options.corrupt)
+    evaluation = evaluate(
+        options.model,
+        options.source,
+        split=options.split,
+        corrupt=options.corrupt,
+        bootstrap=options.bootstrap,
+        slices=options.slices and options.slices.split(","),
+    )
+    comparison = options.against and _against(options, evaluation)
     if options.json:
-        return print_json(metrics)
-    from recipes.evaluation.console import metrics_rows
+        result = evaluation.to_dict()
+        return print_json(result | {"comparison": comparison.to_dict()} if comparison else result)
+    print(evaluation)
+    if comparison:
+        print(f"\n{options.model} (first) against {options.against} (second)\n{comparison}")
+    return 0
 
-    _print_table(("measure", "value"), metrics_rows(metrics))
-    rows = [
-        (row["name"], _percent(row["precision"]), _percent(row["recall"]), str(row["support"]))
-        for row in metrics["per_class"]
-    ]
-    return _print_table(("class", "precision", "recall", "images"), rows, right=(1, 2, 3))
+
+def _against(options, evaluation):
+    from recipes.evaluation.comparison import compare
+    from recipes.evaluation.evaluate import evaluate
+
+    source = options.source or evaluation.predictions.data
+    other = evaluate(
+        options.against, source, split=options.split, corrupt=options.corrupt, bootstrap=0
+    )
+    return compare(evaluation, other, bootstrap=options.bootstrap)
 
 
 def run_predict(options):

@@ -101,12 +101,26 @@ def _parser():
         _commands.run_evaluate,
         "measure a run, a .keras or a .tflite file on images",
         "recipes evaluate runs/a",
-        "recipes evaluate runs/a/model.tflite more_photos/ --split test",
+        "recipes evaluate runs/a/model.tflite more_photos/ --slices class,size",
+        "recipes evaluate runs/a --against runs/b",
     )
     command.add_argument("model", help="run folder, .keras or .tflite file")
     command.add_argument("source", nargs="?", help=f"default: the run's own; {_SOURCE_HELP}")
     command.add_argument(
         "--split", choices=("train", "validation", "test"), default="test", help="default: test"
+    )
+    command.add_argument(
+        "--slices", metavar="NAMES", help="judge parts of the images apart: class, size, or both"
+    )
+    command.add_argument(
+        "--bootstrap",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="resamples for the intervals (default: 1000; 0: Wilson's alone)",
+    )
+    command.add_argument(
+        "--against", metavar="OTHER", help="compare with another model on the same images"
     )
     _add_corrupt(command)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from callbacks.calibration import softmax
 from recipes.errors import DataError, RecipesError, RunError
 from recipes.evaluation.litert import LiteRTModel, read_facts
 
@@ -26,14 +27,17 @@ class Classifier:
 
     Attributes:
         path: The file it was loaded from, or `None`.
-        kind: `"keras"` or `"tflite"`.
+        kind: `"keras"`, `"tflite"` or `"ensemble"`.
         class_names: One name an output; `"0"`, `"1"`, ... if the file holds none.
         contract: What the model takes: at least `"image_shape"` `[H, W, C]`, `"dtype"`,
             `"value_range"`, `"color"` and `"fit"` (how image files are brought to that shape).
         temperature: The calibration temperature inside the model; 1 if there is none.
+        named: Whether the class names come with the model, rather than being counted.
+        from_logits: Whether the model gives logits, of which the softmax is taken.
     """
 
     kind: str
+    from_logits = False
 
     def __init__(
         self,
@@ -46,6 +50,7 @@ class Classifier:
         temperature: float = 1.0,
     ):
         self.path = path
+        self.named = bool(class_names)
         self.class_names = tuple(class_names or map(str, range(classes)))
         if len(self.class_names) != classes:
             raise RunError(
@@ -127,14 +132,27 @@ class Classifier:
             )
 
     def _as_probabilities(self, outputs: np.ndarray) -> np.ndarray:
-        if not np.all(np.isfinite(outputs)):
-            raise RecipesError(f"{self._name()} gives outputs that are not finite numbers")
+        bad = ~np.isfinite(outputs).all(axis=1)
+        if bad.any():
+            raise RecipesError(
+                f"{self._name()} gives outputs that are not finite numbers for {int(bad.sum())} of "
+                f"{len(bad)} images"
+            )
         sums = outputs.sum(axis=1, dtype=np.float64)
         errors = np.abs(sums - 1)
-        if not (np.all(errors <= _SUM_TOLERANCE) and outputs.min() >= 0):
+        plausible = np.all(errors <= _SUM_TOLERANCE) and outputs.min() >= 0
+        if self.from_logits:
+            if plausible:
+                raise RecipesError(
+                    f"from_logits is set, but {self._name()} already gives probabilities: leave it "
+                    "out"
+                )
+            return softmax(outputs).astype(np.float32)
+        if not plausible:
             raise RecipesError(
                 f"the outputs of {self._name()} are not probabilities (rows sum to "
-                f"{sums.min():.3g} ... {sums.max():.3g}, expected 1): does it end in logits?"
+                f"{sums.min():.3g} ... {sums.max():.3g}, expected 1): does it end in logits? then "
+                "say from_logits=True"
             )
         if np.all(errors <= _ROUNDING):
             return outputs

@@ -1,90 +1,101 @@
-"""Measure a model that lies on disk on labelled images."""
+"""Measure any model on labelled images."""
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from recipes._quiet import import_tensorflow
-from recipes.errors import DataError, RunError
-from recipes.run import Run
+from recipes.errors import ConfigError
 
 if TYPE_CHECKING:
-    from recipes.data import ImageData
+    from recipes.evaluation.evaluation import Evaluation
 
 
 def evaluate(
-    model: str | os.PathLike,
-    data: "ImageData | str | None" = None,
+    model: Any,
+    data: Any = None,
     *,
     split: str = "test",
+    bootstrap: int = 1000,
+    seed: int = 0,
+    slices: Any = None,
+    from_logits: bool = False,
     corrupt: str = "refuse",
-) -> dict:
-    """Return the classification metrics of a run, a `.keras` or a `.tflite` file.
+) -> "Evaluation":
+    """Measure a model on labelled images, each number with its 95 % interval.
+
+    The intervals are Wilson's for proportions, percentiles of the bootstrap for the other measures,
+    and for calibration errors, which noise biases upwards, and resampling again, an inversion of
+    the bootstrap (`recipes.evaluation.bootstrap`): it reaches 0 where noise explains the error.
+    Beside such a value, as it is commonly defined, stand `corrected`, without that bias, and
+    `ece_noise_floor`.
+
+    How often the intervals held the truth, of 95 % asked for: 10 simulated models of 10 classes,
+    calibrated to very overconfident, 66 to 92 % accurate, on 300 (200 times each) or 2,000 images
+    (150 times each), with 400 resamples. Accuracy 92 to 96 %, NLL 94 to 96 %, Brier score 92 to
+    97 %, ECE 92 to 98 %, adaptive 91 to 98 %, debiased 91 to 98 %, class-wise 95 to 100 %, MCE 92
+    to 100 % (wide: a bin with few images may decide it). Percentile intervals held the true ECE in
+    0 to 97 %: never where the model was calibrated.
 
     Args:
-        model: Run directory or model file.
-        data: Labelled images: an `ImageData`, or a source that `load_data` takes, read the way the
-            model's contract says. `None`: the images of the run.
-        split: `"train"`, `"validation"` or `"test"`.
+        model: A `keras.Model`, a run directory, a `.keras` or `.tflite` file, a `Classifier`, or a
+            list of any of these: an ensemble, whose probabilities are averaged.
+        data: Labelled images: an `ImageData`, a source that `load_data` takes (read the way the
+            model's contract says), a pair of arrays `(images, labels)`, or a `tf.data.Dataset` of
+            such pairs; images as the model takes them, in `[0, 255]`. `None`: those of the run.
+        split: `"train"`, `"validation"` or `"test"`, of an `ImageData` or a source.
+        bootstrap: Resamples of the images for the intervals; 0 for none but Wilson's.
+        seed: Of the resamples.
+        slices: Parts of the images to judge apart: `"class"`, `"size"` (shorter side on disk), a
+            column of one value an image, a dictionary of columns, or a list of these.
+        from_logits: Whether the model gives logits rather than probabilities.
         corrupt: `"refuse"` or `"skip"` image files that cannot be read.
 
     Returns:
-        What `classification_metrics` gives, and `"split"`.
+        An `Evaluation`. Measures that are undefined, such as the AUROC of a class without images,
+        are `None`, and `undefined` says why.
 
     Raises:
         RunError: If there is no such model, or no images to measure it on.
-        DataError: If the images cannot be used, or are of other classes.
+        DataError: If the images, labels or slices cannot be used, or are of other classes.
+        ConfigError: If `bootstrap` is negative or no whole number.
+        RecipesError: If the model gives no probabilities, or NaN.
 
     Example:
-        >>> evaluate("runs/demo/model.tflite", "fashion-mini")["accuracy"]  # doctest: +SKIP
-        0.905
+        >>> evaluate("runs/demo/model.tflite", "fashion-mini").accuracy     # doctest: +SKIP
+        Estimate(value=0.905, low=0.8862, high=0.9211, n=1000, ...)
     """
-    if not os.fspath(model).endswith(".tflite"):  # LiteRT starts in a tenth of the time
-        import_tensorflow()
-    import numpy as np
+    check_bootstrap(bootstrap)
+    _wake_tensorflow(model)
+    from recipes.evaluation.ensemble import as_classifier
+    from recipes.evaluation.evaluation import evaluate_predictions
+    from recipes.evaluation.labelled import predict_labelled
+    from recipes.evaluation.slices import slice_columns, slice_predictions
 
-    from recipes.evaluation.classifier import load_classifier
-    from recipes.evaluation.metrics import classification_metrics
-
-    classifier = load_classifier(model)
-    data = _load(classifier, model, data, corrupt)
-    chosen = data.splits.get(split)
-    if not chosen:
-        raise DataError(f"{data.source} has no {split} images")
-    if list(data.class_names) != list(classifier.class_names):
-        raise DataError(
-            f"the model knows the classes {_names(classifier.class_names)}, "
-            f"the images have {_names(data.class_names)}"
+    classifier = as_classifier(model, from_logits=from_logits)
+    predictions = predict_labelled(classifier, model, data, split=split, corrupt=corrupt)
+    parts = ()
+    if slices is not None:
+        columns = slice_columns(
+            slices, predictions.labels, predictions.class_names, predictions.sizes
         )
-    batches = np.array_split(np.arange(len(chosen)), max(1, len(chosen) // 256))
-    probabilities = np.concatenate([classifier.predict(chosen.load(batch)) for batch in batches])
-    metrics = classification_metrics(probabilities, chosen.labels, data.class_names)
-    return {"split": split, **metrics}
-
-
-def _load(classifier, model, data, corrupt):
-    from recipes.data import ImageData, load_data
-
-    if isinstance(data, ImageData):
-        return data
-    if data is None:
-        folder = os.fspath(model)
-        if not os.path.isdir(folder):
-            folder = os.path.dirname(os.path.abspath(folder))
-        try:
-            return Run(folder).load_data()
-        except RunError as error:
-            raise RunError(f"no images to evaluate {model} on; name a source ({error})") from error
-    contract = classifier.contract or {}
-    shape = contract.get("image_shape")
-    return load_data(
-        data,
-        image_size=tuple(shape[:2]) if shape else None,
-        color=contract.get("color", "auto"),
-        fit=contract.get("fit", "crop"),
-        corrupt=corrupt,
+        parts = slice_predictions(predictions.probabilities, predictions.labels, columns)
+    return evaluate_predictions(
+        predictions, split=predictions.split, bootstrap=bootstrap, seed=seed, slices=parts
     )
 
 
-def _names(names):
-    shown = ", ".join(map(str, names[:6]))
-    return f"{shown}, …" if len(names) > 6 else shown
+def check_bootstrap(bootstrap: Any) -> None:
+    """Raise unless `bootstrap` is a number of resamples."""
+    if not isinstance(bootstrap, int) or isinstance(bootstrap, bool) or bootstrap < 0:
+        raise ConfigError(f"bootstrap must be a whole number, 0 or more, received: {bootstrap!r}")
+
+
+def _wake_tensorflow(model):
+    """Load TensorFlow quietly, unless all that is judged are `.tflite` files.
+
+    LiteRT starts in a tenth of the time.
+    """
+    models = model if isinstance(model, (list, tuple)) else [model]
+    paths = [each for each in models if isinstance(each, (str, os.PathLike))]
+    if any(not os.fspath(path).endswith(".tflite") for path in paths):
+        import_tensorflow()

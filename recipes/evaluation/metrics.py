@@ -8,6 +8,8 @@ import numpy as np
 from scipy import special, stats
 
 from callbacks import calibration
+from recipes.evaluation.ranking import rank_weighted
+from recipes.evaluation.resampling import debiased_square, equal_mass_index
 
 CONFIDENCE_LEVEL = 0.95
 
@@ -29,10 +31,13 @@ def classification_metrics(
         - `images`, `accuracy`, `accuracy_interval` (Wilson, 95 %), `top5_accuracy` (only with more
           than five classes), `balanced_accuracy` (mean recall of the classes that have images),
           `macro_f1` (mean F1 of the classes that are true or predicted for some image);
-        - `nll` (nats an image), `brier` (0 to 2), `ece`, `mce`, `adaptive_ece`, `classwise_ece`
-          (15 bins), `ece_noise_floor` (`mean` and `upper`: what chance gives a perfectly
-          calibrated model of these confidences);
-        - `per_class`: for each class `name`, `precision`, `recall`, `f1`, `support`;
+        - `macro_auroc`, `macro_average_precision` (means over the classes that have images, and
+          are not all there is, of each class's probability against the rest);
+        - `nll` (nats an image), `brier` (0 to 2), `ece`, `mce`, `adaptive_ece`, `classwise_ece`,
+          `debiased_ece` (15 bins), `ece_noise_floor` (`mean` and `upper`: what chance gives a
+          perfectly calibrated model of these confidences);
+        - `per_class`: for each class `name`, `precision`, `recall`, `f1`, `support`, `auroc`,
+          `average_precision`;
         - `confusion`: counts, rows are true classes, columns predicted ones;
         - `reliability`: lists `lower`, `upper`, `count`, `confidence`, `accuracy`, one entry a bin.
 
@@ -54,6 +59,8 @@ def classification_metrics(
     confusion = confusion_matrix(labels, predicted, classes)
     correct = int(np.trace(confusion))
     per_class = class_scores(confusion, class_names)
+    for row, ranks in zip(per_class, _rankings(probabilities, labels), strict=True):
+        row.update(ranks)
     result: dict[str, Any] = {
         "images": images,
         "accuracy": correct / images,
@@ -67,17 +74,58 @@ def classification_metrics(
         **result,
         "balanced_accuracy": _mean(row["recall"] for row in per_class),
         "macro_f1": _mean(row["f1"] for row in per_class),
+        "macro_auroc": _mean(row["auroc"] for row in per_class),
+        "macro_average_precision": _mean(row["average_precision"] for row in per_class),
         "nll": calibration.negative_log_likelihood(probabilities, labels),
         "brier": calibration.brier_score(probabilities, labels),
         "ece": calibration.expected_calibration_error(probabilities, labels),
         "mce": calibration.maximum_calibration_error(probabilities, labels),
         "adaptive_ece": calibration.adaptive_calibration_error(probabilities, labels),
         "classwise_ece": calibration.classwise_calibration_error(probabilities, labels),
+        "debiased_ece": debiased_calibration_error(probabilities, labels),
         "ece_noise_floor": {"mean": floor.mean, "upper": floor.upper},
         "per_class": per_class,
         "confusion": confusion.tolist(),
         "reliability": {name: _plain(values) for name, values in reliability.items()},
     }
+
+
+def debiased_calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Return the debiased root-mean-square calibration error of the predicted class.
+
+    `sqrt(max(0, sum_b n_b / N ((a_b - c_b)^2 - a_b (1 - a_b) / (n_b - 1))))` over 15 bins that hold
+    about equally many images, with accuracy `a_b` and mean confidence `c_b`. The last term is what
+    noise adds to the square, so that it has no upward bias on few images.
+
+    Args:
+        probabilities: Shape `(images, classes)`, rows sum to 1.
+        labels: True classes, integers, shape `(images,)`.
+
+    Returns:
+        Float in `[0, 1]`; 0 is perfect. As a root mean square it weighs large gaps more than ECE.
+
+    Raises:
+        ValueError: If the probabilities or the labels cannot be used.
+
+    Example:
+        >>> probabilities = np.repeat([[0.9, 0.1], [0.6, 0.4]], 50, axis=0)
+        >>> labels = np.arange(100) % 2  # Half are right: the gaps are 0.4 and 0.1.
+        >>> round(debiased_calibration_error(probabilities, labels), 3)  # Not 0.292.
+        0.283
+
+    Source:
+        Kumar, Liang and Ma, "Verified Uncertainty Calibration", 2019; equal to
+        `get_calibration_error(p=2, debias=True, mode="top-label")` of their package
+        uncertainty-calibration where confidences take more than a few values.
+    """
+    probabilities, labels = calibration.check_predictions(probabilities, labels)
+    confidence = np.minimum(probabilities.max(axis=1), 1.0)
+    correct = probabilities.argmax(axis=1) == labels
+    index = equal_mass_index(confidence)
+    count = np.bincount(index)
+    right = np.bincount(index, correct)
+    gap = right - np.bincount(index, confidence)
+    return math.sqrt(max(0.0, float(debiased_square(gap, count, right))))
 
 
 def wilson_interval(
@@ -261,6 +309,15 @@ def top_k_accuracy(probabilities: np.ndarray, labels: np.ndarray, k: int) -> flo
     earlier = np.arange(probabilities.shape[1]) < np.asarray(labels)[:, np.newaxis]
     rank = np.sum((probabilities > true) | ((probabilities == true) & earlier), axis=1)
     return float(np.mean(rank < k))
+
+
+def _rankings(probabilities, labels):
+    """Yield AUROC and average precision of each class, `None` where undefined."""
+    once = np.ones((len(labels), 1), np.uint8)
+    for index in range(probabilities.shape[1]):
+        area, average = rank_weighted(probabilities[:, index], labels == index, once)
+        pair = (None if np.isnan(value[0]) else float(value[0]) for value in (area, average))
+        yield dict(zip(("auroc", "average_precision"), pair, strict=True))
 
 
 def _normal_quantile(level: float) -> float:

@@ -53,6 +53,82 @@ def test_metrics_equal_scikit_learn(classes):
         assert "top5_accuracy" not in result
 
 
+@pytest.mark.parametrize("decimals", [17, 1], ids=["distinct", "tied"])
+def test_rankings_equal_scikit_learn(decimals):
+    probabilities, labels = predictions(images=300, classes=5)
+    labels[labels == 3] = 0  # A class without images.
+    rounded = np.round(probabilities, decimals)
+    rounded[:, 0] += 1 - rounded.sum(axis=1)
+    usable = rounded[:, 0] >= 0
+    rounded, labels = np.clip(rounded, 0, 1)[usable], labels[usable]
+    result = metrics.classification_metrics(rounded, labels, names(5))
+    expected = {"auroc": [], "average_precision": []}
+    for index, row in enumerate(result["per_class"]):
+        if index == 3:
+            assert row["auroc"] is None
+            assert row["average_precision"] is None
+            continue
+        truth = labels == index
+        expected["auroc"].append(reference.roc_auc_score(truth, rounded[:, index]))
+        expected["average_precision"].append(
+            reference.average_precision_score(truth, rounded[:, index])
+        )
+        for name, values in expected.items():
+            assert row[name] == pytest.approx(values[-1], abs=1e-12)
+    for name, values in expected.items():
+        assert result[f"macro_{name}"] == pytest.approx(np.mean(values), abs=1e-12)
+
+
+def slow_debiased_error(probabilities, labels, bins=15):
+    """The formula, image by image: groups of sorted confidences, edges midway between."""
+    confidence = [max(row) for row in probabilities]
+    right = [row.argmax() == label for row, label in zip(probabilities, labels, strict=True)]
+    ordered = sorted(confidence)
+    sizes = [
+        len(ordered) // bins + (group < len(ordered) % bins)
+        for group in range(min(bins, len(ordered)))
+    ]
+    ends = np.cumsum(sizes)[:-1]
+    edges = sorted({(ordered[end - 1] + ordered[end]) / 2 for end in ends})
+    total = 0.0
+    for index in range(len(edges) + 1):
+        inside = [
+            place
+            for place in range(len(ordered))
+            if sum(edge < confidence[place] for edge in edges) == index
+        ]
+        count = len(inside)
+        if count < 2:
+            continue
+        a = sum(right[place] for place in inside) / count
+        c = sum(confidence[place] for place in inside) / count
+        total += count / len(ordered) * ((a - c) ** 2 - a * (1 - a) / (count - 1))
+    return max(0.0, total) ** 0.5
+
+
+# The last column is what uncertainty-calibration 0.1.4 gives:
+# get_calibration_error(probabilities, labels, p=2, debias=True, mode="top-label").
+@pytest.mark.parametrize(
+    ("images", "seed", "package"),
+    [(40, 0, 0.18145475320843085), (301, 1, 0.18714454560180474), (1000, 2, 0.17345308050179697)],
+)
+def test_debiased_error_equals_a_double_loop_and_the_package(images, seed, package):
+    probabilities, labels = predictions(images=images, seed=seed)
+    sharpened = special.softmax(4 * np.log(probabilities), axis=1)
+    found = metrics.debiased_calibration_error(sharpened, labels)
+    assert found == pytest.approx(slow_debiased_error(sharpened, labels), abs=1e-12)
+    assert found == pytest.approx(package, abs=1e-12)
+    assert metrics.classification_metrics(sharpened, labels, names(7))["debiased_ece"] == found
+
+
+def test_debiased_error_with_ties_equals_a_double_loop():
+    probabilities = np.repeat([[0.9, 0.1], [0.6, 0.4], [0.55, 0.45]], 40, axis=0)
+    labels = np.arange(120) % 2
+    assert metrics.debiased_calibration_error(probabilities, labels) == pytest.approx(
+        slow_debiased_error(probabilities, labels), abs=1e-12
+    )
+
+
 def test_calibration_numbers_are_those_of_the_callbacks():
     probabilities, labels = predictions()
     result = metrics.classification_metrics(probabilities, labels, names(7))
@@ -77,11 +153,16 @@ def test_calibration_numbers_are_those_of_the_callbacks():
 def test_undefined_numbers_are_none_and_the_result_is_plain_json():
     probabilities = np.array([[0.8, 0.1, 0.1], [0.7, 0.2, 0.1]], np.float32)
     result = metrics.classification_metrics(probabilities, np.array([0, 1]), ["a", "b", "c"])
+    # Of the class a, the image of a ranks first; of b, the image of b does; none is of c.
+    first, none = {"auroc": 1.0, "average_precision": 1.0}, {"auroc": None}
+    f1 = pytest.approx(2 / 3)
     assert result["per_class"] == [
-        {"name": "a", "precision": 0.5, "recall": 1.0, "f1": pytest.approx(2 / 3), "support": 1},
-        {"name": "b", "precision": None, "recall": 0.0, "f1": 0.0, "support": 1},
-        {"name": "c", "precision": None, "recall": None, "f1": None, "support": 0},
+        {"name": "a", "precision": 0.5, "recall": 1.0, "f1": f1, "support": 1, **first},
+        {"name": "b", "precision": None, "recall": 0.0, "f1": 0.0, "support": 1, **first},
+        {"name": "c", "precision": None, "recall": None, "f1": None, "support": 0, **none}
+        | {"average_precision": None},
     ]
+    assert result["macro_auroc"] == result["macro_average_precision"] == 1.0
     assert result["balanced_accuracy"] == 0.5
     assert result["macro_f1"] == pytest.approx(1 / 3)
     assert result["reliability"]["accuracy"][0] is None
