@@ -1,4 +1,4 @@
-"""The progress lines."""
+"""The progress bar, and the lines where there is none."""
 
 import keras
 import pytest
@@ -45,3 +45,79 @@ def test_an_interrupted_run_takes_the_bar_down(line_model, monkeypatch):
         model.fit(x, y, verbose=0, callbacks=[progress, Stop()])
     progress.close()
     assert progress._bar is None
+
+
+class _Clock:
+    """A clock in place of `time`, which a callback turns on."""
+
+    now = 0.0
+
+    def perf_counter(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Return the clock that the progress reads."""
+    clock = _Clock()
+    monkeypatch.setattr("callbacks.progress.time", clock)
+    return clock
+
+
+class _Turn(keras.callbacks.Callback):
+    """Let each batch, and each end of an epoch, take some seconds of the clock."""
+
+    def __init__(self, clock, batches, ends):
+        super().__init__()
+        self.clock, self.batches, self.ends = clock, iter(batches), iter(ends)
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.clock.now += next(self.batches)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.clock.now += next(self.ends)
+
+
+def _lines(capsys):
+    return [line.split("  ") for line in capsys.readouterr().err.splitlines()]
+
+
+def test_lines_in_a_log_file_say_the_time_left(line_model, capsys, clock):
+    model, x, y = line_model
+    # The first epoch traces; what comes after the line of an epoch counts with the next.
+    turn = _Turn(clock, [60, 10, 12, 11], [0, 0, 2, 0])
+    model.fit(x, y, epochs=4, verbose=0, callbacks=[Progress(4, 1), turn])
+    lines = _lines(capsys)
+    assert [line[-1] for line in lines] == [
+        "60.0 s, left 3 min 00 s",
+        "10.0 s, left 20 s",
+        "12.0 s, left 11 s",
+        "11.0 s",
+    ]
+
+
+def test_a_long_epoch_gets_a_line_now_and_then(line_model, capsys, clock):
+    model, x, y = line_model
+    x, y = x.repeat(5, axis=0), y.repeat(5, axis=0)
+    turn = _Turn(clock, [40, 40, 40, 80, 100], [0])
+    model.fit(x, y, batch_size=1, epochs=1, verbose=0, callbacks=[Progress(1, 5), turn])
+    lines = _lines(capsys)
+    assert [line[1:3] + line[-1:] for line in lines[:2]] == [
+        ["step 2/5", "40 %", "80.0 s, left in this epoch 2 min 00 s"],
+        ["step 4/5", "80 %", "200.0 s, left in this epoch 50 s"],
+    ]
+    # The loss is the mean of 1 and 1/4 so far.
+    assert "loss 0.6250" in lines[0]
+    assert len(lines) == 3
+    assert lines[2][-1] == "300.0 s"
+
+
+def test_lines_within_epochs_can_be_left_out(line_model, capsys, clock):
+    model, x, y = line_model
+    x, y = x.repeat(3, axis=0), y.repeat(3, axis=0)
+    turn = _Turn(clock, [900, 900, 900], [0])
+    progress = Progress(1, 3, every=None)
+    model.fit(x, y, batch_size=1, verbose=0, callbacks=[progress, turn])
+    assert len(_lines(capsys)) == 1
+    with pytest.raises(ValueError, match="every must be positive, or None, received: 0"):
+        Progress(1, 1, every=0)
