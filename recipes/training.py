@@ -268,7 +268,7 @@ def _fit(run, recipe, data, model, plan, more_callbacks, say, progress):
     states = {"stopping": stopping, "history": history}
     if average:
         states["average"] = average
-    checkpoint = Checkpoint(run.path("checkpoints"), states)
+    checkpoint = Checkpoint(run.path("checkpoints"), states, say=say)
     try:
         prepare = unfreezing.prepare if unfreezing else None
         first_epoch = checkpoint.restore_newest(model, prepare)
