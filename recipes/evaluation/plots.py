@@ -79,16 +79,19 @@ def line_chart(
     return _svg(_WIDTH, _HEIGHT, label, parts)
 
 
-def spark_line(values: Values, others: Values, *, label: str, marked: int | None = None) -> Markup:
-    """Return a small curve of shares from 0 to 1 before a grey one, for a grid of many.
+def spark_line(
+    values: Values, others: Values, *, label: str, low: float = 0.0, marked: int | None = None
+) -> Markup:
+    """Return a small curve of shares before a grey one, for a grid of many.
 
     Args:
         values: The curve, one value an epoch; `None` leaves a gap.
         others: The grey curve, such as the mean of all classes.
         label: What the chart shows, for those who cannot see it.
+        low: The value at the lower line, below 1, which is at the upper.
         marked: Index of the value to mark with a dot.
     """
-    width, height, margin = 150, 56, 4
+    width, height, margin = 150, 64, 5
 
     def place(curve):
         steps = max(len(curve) - 1, 1)
@@ -97,7 +100,7 @@ def spark_line(values: Values, others: Values, *, label: str, marked: int | None
             if value is None
             else (
                 margin + index / steps * (width - 2 * margin),
-                height - margin - value * (height - 2 * margin),
+                height - margin - (value - low) / (1 - low) * (height - 2 * margin),
             )
             for index, value in enumerate(curve)
         ]

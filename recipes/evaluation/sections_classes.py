@@ -1,5 +1,7 @@
 """Sections on the single classes: their scores, hardest first, and their recall by epoch."""
 
+import math
+
 from recipes.evaluation import plots
 from recipes.evaluation.page import Markup, join, table, tag
 from recipes.evaluation.report_json import class_rows
@@ -17,7 +19,7 @@ def classes(run: RunFiles) -> Markup | None:
         return None
     rows = class_rows(run)
     header = ("Class", "Recall, with its 95% interval", "Precision", "F1", "Images",
-              tag("th", "Most often taken for", scope="col"))  # fmt: skip
+              tag("th", "Most often taken for", scope="col", class_="taken"))  # fmt: skip
     shown = table(header, map(_cells, rows[:_CLASSES_SHOWN]), text_columns=2)
     rest = rows[_CLASSES_SHOWN:]
     more = None
@@ -59,20 +61,30 @@ def class_curves(run: RunFiles) -> Markup | None:
         range(len(names)),
         key=lambda index: (by_class[index][marked] is None, by_class[index][marked] or 0),
     )
+    # One scale for all, so that the curves can be compared; from a round number below the lowest.
+    shown = [by_class[index] for index in order[:_CURVES_SHOWN]]
+    known = [value for curve in [*shown, mean] for value in curve if value is not None]
+    lowest = math.floor(10 * min(known, default=0)) / 10
+    lowest = min(lowest, 0.9)
     figures = [
         tag(
             "figure",
             tag("h3", names[index], " ", tag("span", percent(by_class[index][marked], 0))),
             plots.spark_line(
-                by_class[index], mean, label=f"Recall of {names[index]} by epoch", marked=marked
+                by_class[index],
+                mean,
+                low=lowest,
+                label=f"Recall of {names[index]} by epoch",
+                marked=marked,
             ),
         )
         for index in order[:_CURVES_SHOWN]
     ]
     which = f"epoch {epochs[marked]}{', the one kept' if kept in epochs else ''}"
     note = (
-        "Recall of each class on the validation images, 0 to 100%, from the first epoch to the "
-        f"last; in grey the mean of the classes. The number and the dot are of {which}."
+        f"Recall of each class on the validation images, from {percent(lowest, 0)} (lower line) to "
+        "100% (upper line), from the first epoch to the last; in grey the mean of the classes. The "
+        f"number and the dot are of {which}."
     )
     if len(names) > _CURVES_SHOWN:
         note += f" Of {len(names)} classes, the {_CURVES_SHOWN} hardest."
@@ -99,5 +111,5 @@ def _cells(row):
         percent(row["precision"]),
         decimals(row["f1"]),
         f"{row['support']:,}",
-        tag("td", taken or "–", class_="quiet"),
+        tag("td", taken or "–", class_="taken"),
     )

@@ -109,7 +109,11 @@ figure > svg { display: block; width: 100%; height: auto; }
   font-weight: 500; margin: 0 0 0.15rem; overflow-wrap: anywhere;
 }
 .sparks h3 span { color: var(--soft); }
-.meanings dl { margin-top: 0.75rem; }
+.meanings dl { columns: auto; display: block; margin-top: 0.75rem; max-width: 52rem; }
+.meanings dl > div { display: grid; grid-template-columns: minmax(9rem, 15rem) 1fr; }
+.meanings dd { text-align: left; }
+.taken { padding-left: 1.5rem; color: var(--soft); }
+td.taken { white-space: nowrap; }
 .legend {
   display: inline-flex; flex-wrap: wrap; gap: 0 1rem; margin-left: 0.75rem; font-weight: 400;
   font-size: 0.8125rem; color: var(--soft);
@@ -234,7 +238,9 @@ footer {
   .confusion td { width: 1.5rem; min-width: 1.5rem; height: 1.7rem; font-size: 0.6875rem; }
   .bar { min-width: 6.75rem; }
   .meaning { min-width: 28rem; }
-  .scroll tbody th:first-child { max-width: 8.5rem; overflow-wrap: anywhere; }
+  .scroll tbody th:first-child {
+    min-width: 6.25rem; max-width: 9rem; overflow-wrap: anywhere;
+  }
   th.run, td.value { min-width: 5rem; }
 }
 @media print {
@@ -245,14 +251,14 @@ footer {
   header nav { display: none; } .scroll { overflow: visible; }
   h1 { font-size: 18pt; } h2 { margin-top: 1.75rem; } p, .verdicts li { max-width: none; }
   h2, h3, section > p.note { break-after: avoid; }
-  tr, .card, figure, .verdicts li, .confusion { break-inside: avoid; }
+  p, tr, .card, figure, .verdicts li, .confusion, .block, .split { break-inside: avoid; }
   .cards { grid-template-columns: repeat(5, 1fr); gap: 0.4rem; }
   .card { padding: 0.5rem 0.6rem; } .card .value { font-size: 14pt; }
   .card .value small { font-size: 9pt; } .card .detail, .card .label { font-size: 7.5pt; }
-  table { font-size: 8pt; } th, td { padding: 0.22rem 0.5rem 0.22rem 0; }
-  .note, .below, figcaption, dl { font-size: 8.5pt; }
+  table { font-size: 7.5pt; } th, td { padding: 0.22rem 0.4rem 0.22rem 0; }
+  .note, figcaption, dl { font-size: 8.5pt; } .below { font-size: 7pt; }
   .meaning { min-width: 0; } th.run, td.value { min-width: 0; } td.value { font-size: 7.5pt; }
-  .number { white-space: normal; }
+  th.number, .below { white-space: normal; } td.taken { white-space: normal; }
   .grid { grid-template-columns: 1fr 1fr; gap: 0.75rem 1.5rem; }
   .sparks { grid-template-columns: repeat(5, 1fr); }
   .gallery { grid-template-columns: repeat(8, 1fr); gap: 0.5rem; }
