@@ -187,16 +187,12 @@ class TestOnASchedule:
         np.testing.assert_allclose(half(model, x, y, calls, 6), distances(self.RATES), rtol=1e-5)
 
     def test_under_a_strategy(self, script):
+        x = np.ones((1, 1), "float32")
+        line = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")
         with tf.distribute.MirroredStrategy(["/cpu:0"]).scope():
-            model = keras.Sequential(
-                [
-                    keras.layers.Input((1,)),
-                    keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros"),
-                ]
-            )
-            x, y = np.ones((1, 1), "float32"), np.ones((1, 1), "float32")
-            self.compiled((model, x, y))
-        weights = half(model, x, y, [script("val_loss", LOSSES), self.reducing()], 6)
+            model = keras.Sequential([keras.layers.Input((1,)), line])
+            self.compiled((model, x, x))
+        weights = half(model, x, x, [script("val_loss", LOSSES), self.reducing()], 6)
         np.testing.assert_allclose(weights, distances(self.RATES), rtol=1e-5)
 
     def test_the_rate_is_logged(self, line_model, script):
