@@ -70,11 +70,11 @@ class Checkpoint(keras.callbacks.Callback):
       Inside an epoch, its `on_epoch_begin` is called again for that epoch, and the batches that
       callbacks see there count from 0.
     - Of stock callbacks, `EarlyStopping`, `ReduceLROnPlateau` and `ModelCheckpoint` by the epoch
-      can be in `states`, whose state is public. `LearningRateScheduler`, `TerminateOnNaN` and
-      `CSVLogger(append=True)` have none to save. `TensorBoard` (its step count), `SwapEMAWeights`
-      and `BackupAndRestore` hide theirs: a resumed run is not exact with them.
-    - Hidden in Keras and TensorFlow, and not saved, are the generators behind `keras.random` calls
-      and `tf.random` operations without a seed of their own. Layers of Keras have their own.
+      can be in `states`; their state is public. `LearningRateScheduler`, `TerminateOnNaN` and
+      `CSVLogger(append=True)` have none. `TensorBoard` and `SwapEMAWeights` hide theirs: with them,
+      a resumed run is not exact.
+    - Not saved are the hidden generators behind `keras.random` and `tf.random` calls without a
+      seed. Layers of Keras have their own, which are.
 
     Args:
         directory: Folder for the checkpoints; made if it is not there.
@@ -149,13 +149,13 @@ class Checkpoint(keras.callbacks.Callback):
         self.best = None
         self.best_epoch = None
         self._data = None
+        self._done = self._skipped = 0
         # Whether the checkpoints that are in the folder were offered to this run.
         self._looked = False
         # Whether the user left the data to `data`, rather than to a pipeline of their own.
         self._strict = every_steps is not None
         # What was restored and is still to be put back when training has begun.
         self._pending = None
-        self._skipped = 0
 
     def data(self, source: tf.data.Dataset | Callable[[int], tf.data.Dataset]) -> tf.data.Dataset:
         """Return the training data to give to `fit`, whose place in a killed run is found again.
@@ -169,8 +169,8 @@ class Checkpoint(keras.callbacks.Callback):
 
         Raises:
             TypeError: If `source` is neither.
-            ValueError: If the number of batches is unknown; or if the first three batches differ
-                when they are asked for a second time, as after a `shuffle` that reshuffles.
+            ValueError: If the number of batches is unknown, or the first three differ when they are
+                asked for a second time, as after a `shuffle` that reshuffles.
         """
         self._data = EpochData(source)
         return self._data.dataset
@@ -265,7 +265,7 @@ class Checkpoint(keras.callbacks.Callback):
         self._pending = (values, groups, path)
 
     def on_train_begin(self, logs=None):
-        """Refuse what could not be resumed exactly; put back what training's begin clears."""
+        """Refuse what could not be resumed exactly; put back what Keras clears here."""
         if not self._looked and self.files():
             raise ValueError(
                 f"{self.directory} holds checkpoints: resume that run with "
