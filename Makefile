@@ -35,7 +35,7 @@ $(VENV)/installed: $(VENV)/bin/python setup.cfg pyproject.toml
 	touch $@
 
 $(VENV)/installed-test: $(VENV)/bin/python setup.cfg pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,tfds]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,tfds,tuning,compress]'
 	touch $@ $(VENV)/installed
 
 $(VENV)/installed-lint: $(VENV)/bin/python setup.cfg pyproject.toml

@@ -80,7 +80,7 @@ def export_tflite(
     if not path.parent.is_dir():
         raise RunError(f"cannot write {path}: there is no folder {path.parent}")
     shape = _image_shape(model)
-    classifier = KerasClassifier(_in_float32(model))
+    classifier = KerasClassifier(in_float32(model))
     images = None
     if quantization == "int8" or calibration_images is not None:
         images = check_calibration(calibration_images, shape)
@@ -138,17 +138,17 @@ def _image_shape(model) -> tuple[int, int, int]:
     return shape
 
 
-def _in_float32(model):
+def in_float32(model):
     """Return the model itself, or a float32 copy of one that computes in half precision."""
     import keras
 
     if all(layer.compute_dtype in (None, "float32") for layer in _layers(model)):
         return model
 
-    def in_float32(layer):
+    def converted(layer):
         return layer.__class__.from_config({**layer.get_config(), "dtype": "float32"})
 
-    copy = keras.models.clone_model(model, clone_function=in_float32, recursive=True)
+    copy = keras.models.clone_model(model, clone_function=converted, recursive=True)
     copy.set_weights(model.get_weights())
     return copy
 
