@@ -9,8 +9,12 @@ import importlib
 
 _PLACES = {
     "CalibratedSoftmax": "recipes.layers",
+    "Comparison": "recipes.evaluation.comparison",
     "ConfigError": "recipes.errors",
     "DataError": "recipes.errors",
+    "Diagnosis": "recipes.diagnosis.diagnose",
+    "Finding": "recipes.diagnosis.findings",
+    "Evaluation": "recipes.evaluation.evaluation",
     "FusedBatchNormalization": "recipes.layers",
     "Preflight": "recipes.diagnosis.preflight",
     "PreflightCheck": "recipes.diagnosis.callback",
@@ -35,6 +39,8 @@ _PLACES = {
     "build_vgg": "recipes.models",
     "build_wide_resnet": "recipes.models",
     "check_data": "recipes.data",
+    "diagnose": "recipes.diagnosis.diagnose",
+    "compare": "recipes.evaluation.comparison",
     "diagram": "recipes.models.diagram",
     "ensemble": "recipes.ensembles",
     "evaluate": "recipes.evaluation.evaluate",

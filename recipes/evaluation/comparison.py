@@ -10,7 +10,7 @@ from scipy import stats
 from callbacks.calibration import check_predictions
 from recipes.errors import DataError
 from recipes.evaluation.bootstrap import percentile_interval
-from recipes.evaluation.estimates import Estimate
+from recipes.evaluation.estimates import Estimate, calibration_estimate
 from recipes.evaluation.metrics import CONFIDENCE_LEVEL, accuracy_difference
 from recipes.evaluation.resampling import observed, resample
 from recipes.evaluation.slices import holm
@@ -49,7 +49,8 @@ class Comparison:
         images: Their number.
         first, second: `accuracy`, `nll`, `brier` and `ece` of each.
         differences: The same names to estimates of first less second, with intervals of the
-            bootstrap in which both are measured on the same resamples.
+            bootstrap in which both are measured on the same resamples. That of `ece` has a
+            `corrected` value, without the bias of noise, in the middle of its interval.
         mcnemar: What `accuracy_difference` gives: exact McNemar test, Bonett and Price's interval.
         per_class: A `ClassDifference` a class.
         only_first, only_second: Indices of the images that only this one has right.
@@ -147,7 +148,8 @@ def compare(
         Estimate(value=-0.021, low=-0.035, high=-0.006, n=1000, method='percentile', ...)
 
     Source:
-        McNemar, 1947; Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 8.
+        McNemar, 1947; Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 8;
+        of ECE: Zou and Donner, "Construction of confidence limits about effect measures", 2008.
     """
     from recipes.evaluation.evaluate import check_bootstrap, evaluate
     from recipes.evaluation.evaluation import Evaluation
@@ -201,18 +203,12 @@ def compare_predictions(first, second, labels, class_names, bootstrap=1000, seed
         raise ValueError(f"both must have one shape, received {one.shape} and {two.shape}")
     correct_one, correct_two = (part.argmax(axis=1) == labels for part in (one, two))
     images = len(labels)
-    measured = [_measures(observed(part, labels)[0], images) for part in (one, two)]
-    values = [{name: float(value[0]) for name, value in part.items()} for part in measured]
-    resampled = [
-        _measures(resample(part, labels, bootstrap, seed, ranking=False), images)
-        for part in (one, two)
-        if bootstrap
-    ]
+    judged = [_judge(part, labels, bootstrap, seed) for part in (one, two)]
     return Comparison(
         images=images,
-        first=values[0],
-        second=values[1],
-        differences={name: _difference(name, values, resampled, images) for name in DIFFERENCES},
+        first=judged[0].values,
+        second=judged[1].values,
+        differences={name: _difference(name, *judged, images) for name in DIFFERENCES},
         mcnemar=accuracy_difference(correct_one, correct_two),
         per_class=_per_class(correct_one, correct_two, labels, class_names),
         only_first=tuple(np.flatnonzero(correct_one & ~correct_two).tolist()),
@@ -221,25 +217,54 @@ def compare_predictions(first, second, labels, class_names, bootstrap=1000, seed
     )
 
 
-def _measures(sums, images):
-    return {
-        "accuracy": sums.accuracy,
-        "nll": sums.nll,
-        "brier": sums.brier,
-        "ece": np.abs(sums.gap).sum(axis=0) / images,
-    }
+@dataclasses.dataclass
+class _Judged:
+    """One of the two: what is measured on the images, and on each resample."""
+
+    values: dict[str, float]
+    resampled: dict[str, np.ndarray]
+    ece: Estimate
 
 
-def _difference(name, values, resampled, images):
-    value = values[0][name] - values[1][name]
-    if not resampled or images < 2:
+def _judge(probabilities, labels, bootstrap, seed):
+    once, expected = observed(probabilities, labels)
+    values = {name: float(value[0]) for name, value in _measures(once).items()}
+    sums = resample(probabilities, labels, bootstrap, seed, ranking=False) if bootstrap else None
+    error = calibration_estimate("ece", values["ece"], once, expected, sums)
+    return _Judged(values, _measures(sums) if sums else {}, error)
+
+
+def _measures(sums):
+    error = np.abs(sums.gap).sum(axis=0) / sums.count.sum(axis=0)
+    return {"accuracy": sums.accuracy, "nll": sums.nll, "brier": sums.brier, "ece": error}
+
+
+def _difference(name, one, two, images):
+    value = one.values[name] - two.values[name]
+    if not one.resampled or images < 2:
         return Estimate(value, n=images)
-    low, high = percentile_interval(resampled[0][name] - resampled[1][name], CONFIDENCE_LEVEL)
-    if name != "ece":
-        return Estimate(value, low, high, images, "percentile")
-    # Resamples are as much too high above the measured ECE as that is above the true one: what is
-    # too high by more in one model than in the other is mirrored away.
-    return Estimate(value, 2 * value - high, 2 * value - low, images, "basic")
+    if name == "ece":
+        return _error_difference(value, one, two, images)
+    differences = one.resampled[name] - two.resampled[name]
+    return Estimate(
+        value, *percentile_interval(differences, CONFIDENCE_LEVEL), images, "percentile"
+    )
+
+
+def _error_difference(value, one, two, images):
+    """Return the difference of two ECEs with the interval that follows from those of the two.
+
+    Noise adds the more to an ECE the smaller it is, and to those of resamples again, so that the
+    resampled differences lie beside the true one. The intervals of the two do not. Their distances
+    from the middle count as standard errors of independent estimates, which makes the interval
+    wider than need be where the two agree on most images.
+    """
+    first, second = one.ece, two.ece
+    centre = first.corrected - second.corrected
+    low = np.hypot(first.corrected - first.low, second.high - second.corrected)
+    high = np.hypot(first.high - first.corrected, second.corrected - second.low)
+    bounds = float(centre - low), float(centre + high)
+    return Estimate(value, *bounds, images, "recovery", corrected=centre)
 
 
 def _per_class(correct_one, correct_two, labels, class_names):

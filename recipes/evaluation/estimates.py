@@ -10,7 +10,15 @@ from recipes.evaluation.bootstrap import inversion_interval, percentile_interval
 from recipes.evaluation.metrics import CONFIDENCE_LEVEL, wilson_interval
 from recipes.evaluation.resampling import Resampled, debiased_square
 
-CALIBRATION_ERRORS = ("ece", "mce", "adaptive_ece", "classwise_ece", "debiased_ece")
+# The gaps in `Resampled` that each calibration error is made of.
+_GAPS = {
+    "ece": "gap",
+    "mce": "gap",
+    "adaptive_ece": "adaptive_gap",
+    "classwise_ece": "classwise_gap",
+    "debiased_ece": "mass_gap",
+}
+CALIBRATION_ERRORS = tuple(_GAPS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,8 +30,8 @@ class Estimate:
         low, high: 95 % confidence interval, or `None` where none could be made.
         n: Images that it was measured on.
         method: `"wilson"` (proportions, and F1 through the proportion it is a function of),
-            `"percentile"` or `"inversion"` (bootstrap; see `recipes.evaluation.bootstrap`), or
-            `None` without an interval.
+            `"percentile"` or `"inversion"` (bootstrap; see `recipes.evaluation.bootstrap`),
+            `"recovery"` (a difference, from the intervals of two), or `None` without an interval.
         corrected: Of calibration errors alone: the value with the upward bias of noise taken out.
 
     Example:
@@ -83,7 +91,7 @@ def f1_estimate(right: int, predicted: int, support: int) -> Estimate:
 
     Example:
         >>> print(f1_estimate(right=8, predicted=10, support=10))
-        0.8000 (0.5678 to 0.9283, n = 12)
+        0.8000 (0.5618 to 0.9258, n = 12)
 
     Source:
         Takahashi et al., "Confidence interval for micro-averaged F1 and macro-averaged F1 scores",
@@ -124,28 +132,30 @@ def percentile_estimate(
     return Estimate(value, *bounds, n, "percentile")
 
 
-def calibration_estimates(
-    values: dict[str, float],
+def calibration_estimate(
+    name: str,
+    value: float,
     once: Resampled,
     expected: dict[str, np.ndarray],
     resampled: Resampled | None,
-    images: int,
-) -> dict[str, Estimate]:
-    """Return the calibration errors with inversion intervals.
+) -> Estimate:
+    """Return a calibration error with its inversion interval.
 
     Args:
-        values: The errors as measured, under the names of `CALIBRATION_ERRORS`.
+        name: One of `CALIBRATION_ERRORS`.
+        value: The error as measured.
         once, expected: What `resampling.observed` gives for the images themselves.
-        resampled: The resamples, or `None` for no intervals.
-        images: Number of images.
+        resampled: The resamples, or `None` for no interval.
     """
+    images = int(once.count.sum())
     if resampled is None or images < 2:
-        return {name: Estimate(values[name], n=images) for name in CALIBRATION_ERRORS}
-    smooth = {name: _smoothed(resampled, name, mean) for name, mean in expected.items()}
-    return {
-        name: _inverted(values[name], _parts(name, values[name], once, resampled, smooth), images)
-        for name in CALIBRATION_ERRORS
-    }
+        return Estimate(value, n=images)
+    kind = _GAPS[name]
+    return _inverted(
+        value,
+        _parts(name, value, once, resampled, _smoothed(resampled, kind, expected[kind])),
+        images,
+    )
 
 
 class _Parts(NamedTuple):
@@ -176,16 +186,15 @@ def _parts(name, value, once, resampled, smooth):
         held = once.count[:, 0] > 0
         gaps = once.gap[held, 0] / once.count[held, 0]
         count = resampled.count[held]
-        noisy = np.where(count > 0, smooth["gap"][held] / np.maximum(count, 1), np.nan)
+        noisy = np.where(count > 0, smooth[held] / np.maximum(count, 1), np.nan)
         return _Parts(value, gaps, noisy, _largest, np.abs(gaps).max())
     if name == "debiased_ece":
-        return _debiased_parts(once, resampled, smooth["mass_gap"])
-    kind = {"ece": "gap", "adaptive_ece": "adaptive_gap", "classwise_ece": "classwise_gap"}[name]
+        return _debiased_parts(once, resampled, smooth)
     # The class-wise error is the mean over classes of sums over bins.
     classes = len(once.auroc) if name == "classwise_ece" else 1
     divisor = once.count.sum() * classes
-    gaps = getattr(once, kind)[:, 0] / divisor
-    return _Parts(value, gaps, smooth[kind] / divisor, _sum, np.abs(gaps).sum())
+    gaps = getattr(once, _GAPS[name])[:, 0] / divisor
+    return _Parts(value, gaps, smooth / divisor, _sum, np.abs(gaps).sum())
 
 
 def _debiased_parts(once, resampled, smooth):

@@ -9,7 +9,7 @@ import numpy as np
 from recipes.evaluation.estimates import (
     CALIBRATION_ERRORS,
     Estimate,
-    calibration_estimates,
+    calibration_estimate,
     f1_estimate,
     percentile_estimate,
     proportion,
@@ -203,6 +203,7 @@ def evaluate_predictions(
     resampled = resample(probabilities, labels, bootstrap, seed) if bootstrap else None
     images = metrics["images"]
     confusion = np.array(metrics["confusion"])
+    once = observed(probabilities, labels)
     per_class = _class_scores(metrics["per_class"], confusion, resampled)
     kept = ("ece_noise_floor", "confusion", "reliability")
     return Evaluation(
@@ -221,7 +222,10 @@ def evaluate_predictions(
         predictions=predictions,
         **{name: metrics[name] for name in kept},
         **_overall(metrics, confusion, resampled),
-        **calibration_estimates(metrics, *observed(probabilities, labels), resampled, images),
+        **{
+            name: calibration_estimate(name, metrics[name], *once, resampled)
+            for name in CALIBRATION_ERRORS
+        },
     )
 
 
