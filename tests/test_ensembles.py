@@ -4,8 +4,10 @@ import keras
 import numpy as np
 import pytest
 from scipy.special import softmax
+from sklearn.metrics import log_loss
 
-from recipes import ConfigError, ensemble, load_classifier
+from callbacks import CosineCycles, SnapshotEnsemble
+from recipes import ConfigError, ensemble, evaluate, load_classifier
 from recipes.layers import CalibratedSoftmax
 
 
@@ -92,3 +94,33 @@ def test_what_cannot_be_seen_can_be_said(images):
     expected = softmax(np.asarray(model(images)), axis=1)
     mixed = ensemble([model, model], from_logits=True)
     np.testing.assert_allclose(np.asarray(mixed(images)), expected, atol=1e-6)
+
+
+def test_snapshots_of_one_run_are_joined_and_judged(tmp_path):
+    generator = np.random.default_rng(0)
+    labels = np.arange(60) % 3
+    images = generator.normal(labels[:, None, None, None] * 60 + 60, 40, (60, 4, 4, 1))
+    images = np.clip(images, 0, 255).astype("float32")
+    inputs = keras.Input((4, 4, 1))
+    outputs = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(inputs))
+    outputs = keras.layers.Dense(16, "relu", kernel_initializer=_kernel(1))(outputs)
+    outputs = keras.layers.Dense(3, "softmax", kernel_initializer=_kernel(2))(outputs)
+    model = keras.Model(inputs, outputs)
+    model.compile(keras.optimizers.SGD(CosineCycles(0.5, 6)), "sparse_categorical_crossentropy")
+    snapshots = SnapshotEnsemble(tmp_path, epochs=2)
+    model.fit(images, labels, batch_size=20, epochs=6, verbose=0, callbacks=[snapshots])
+
+    members = [keras.models.load_model(path) for path in snapshots.members]
+    expected = np.mean([np.asarray(member(images)) for member in members], axis=0)
+    judged = evaluate(ensemble(members), (images, labels), bootstrap=0)
+    assert len(members) == 3
+    accuracy = (expected.argmax(axis=1) == labels).mean()
+    assert judged["accuracy"] == pytest.approx(accuracy)
+    assert judged["nll"] == pytest.approx(log_loss(labels, expected), rel=1e-5)
+    # The same as judging the files as a list.
+    listed = evaluate([str(path) for path in snapshots.members], (images, labels), bootstrap=0)
+    assert listed["nll"] == pytest.approx(judged["nll"], rel=1e-5)
+
+
+def _kernel(seed):
+    return keras.initializers.GlorotUniform(seed=seed)
