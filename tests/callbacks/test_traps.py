@@ -8,8 +8,9 @@ off the weight. Where a test of the stock callback fails, Keras has mended the t
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from callbacks import EarlyStopping, ReduceOnPlateau, WeightAverage
+from callbacks import Checkpoint, EarlyStopping, ReduceOnPlateau, WeightAverage
 
 NAN = float("nan")
 
@@ -160,3 +161,113 @@ class TestPlateauOfAScheduledRate:
 
 def test_averages_by_hand():
     np.testing.assert_allclose(averages([0.5, 0.5]), [0.25, 0.5])
+
+
+class TestResumeAndCallbackState:
+    """Killed after the third epoch, when two epochs of a patience of three have passed."""
+
+    VALUES = (1, 2, 3, 4, 5, 6, 7, 8)
+    # The first epoch is the best, and the three after it bring nothing.
+    RIGHT = 4
+
+    @staticmethod
+    def resumed(line_model, make, epochs):
+        """Fit until the kill, then again with new callbacks; return the epoch it stops after."""
+        fit(line_model, make(), 3)
+        seen = []
+        note = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, _: seen.append(epoch + 1))
+        model, x, y = line_model
+        callbacks = make()
+        first = 0
+        if isinstance(callbacks[-1], Checkpoint):
+            first = callbacks[-1].restore_newest(model)
+        arguments = {"initial_epoch": first, "epochs": epochs, "verbose": 0}
+        model.fit(x, y, callbacks=[note, *callbacks], **arguments)
+        return seen[-1]
+
+    def test_stock_forgets_how_long_it_waited(self, line_model, script, tmp_path):
+        def make():
+            stock = keras.callbacks.EarlyStopping("val_loss", patience=3)
+            backup = keras.callbacks.BackupAndRestore(tmp_path, delete_checkpoint=False)
+            return [script("val_loss", self.VALUES), stock, backup]
+
+        # It takes the fourth epoch for the best one, and waits three more.
+        assert self.resumed(line_model, make, 8) == 7
+
+    def test_ours_stops_where_the_run_would_have(self, line_model, script, tmp_path):
+        def make():
+            ours = EarlyStopping("val_loss", patience=3)
+            return [script("val_loss", self.VALUES), ours, Checkpoint(tmp_path, [ours])]
+
+        assert self.resumed(line_model, make, 8) == self.RIGHT
+
+
+class TestResumeAndHistory:
+    @staticmethod
+    def resumed(line_model, make):
+        model, x, y = line_model
+        model.fit(x, y, epochs=2, verbose=0, callbacks=[make()])
+        callback, first = make(), 0
+        if isinstance(callback, Checkpoint):
+            first = callback.restore_newest(model)
+        return model.fit(x, y, initial_epoch=first, epochs=4, verbose=0, callbacks=[callback])
+
+    def test_stock_keeps_only_the_resumed_part(self, line_model, tmp_path):
+        found = self.resumed(
+            line_model, lambda: keras.callbacks.BackupAndRestore(tmp_path, delete_checkpoint=False)
+        )
+        assert found.epoch == [2, 3]
+        assert len(found.history["loss"]) == 2
+
+    def test_ours_holds_every_epoch(self, line_model, tmp_path):
+        found = self.resumed(line_model, lambda: Checkpoint(tmp_path))
+        assert found.epoch == [0, 1, 2, 3]
+        # Before step k the weight is 1 - 0.5**k, so the loss of that epoch is 0.25**k.
+        np.testing.assert_allclose(found.history["loss"], [1, 0.25, 0.25**2, 0.25**3])
+
+
+class TestResumeInsideAnEpoch:
+    """Two epochs of four batches; killed after the third batch of the second epoch."""
+
+    class Kill(keras.callbacks.Callback):
+        """Raise in the second epoch; another process would not see more of it."""
+
+        def on_epoch_begin(self, epoch, logs=None):
+            self.epoch = epoch
+
+        def on_train_batch_end(self, batch, logs=None):
+            if (self.epoch, batch) == (1, 2):
+                raise KeyboardInterrupt
+
+    def resumed(self, line_model, make):
+        """Return the optimizer's number of updates in both parts, and the final weight."""
+        model, x, y = line_model
+        dataset = tf.data.Dataset.from_tensors((x, y)).repeat(4)
+        for dying in (True, False):
+            callback, first = make(), 0
+            if isinstance(callback, Checkpoint):
+                dataset = callback.data(dataset)
+                first = callback.restore(model)
+            callbacks = [callback, self.Kill()] if dying else [callback]
+            arguments = {"initial_epoch": first, "epochs": 2, "shuffle": False, "verbose": 0}
+            try:
+                model.fit(dataset, callbacks=callbacks, **arguments)
+            except KeyboardInterrupt:
+                # What is in memory is lost.
+                model.set_weights([np.full((1, 1), -9.0)])
+                model.optimizer.iterations.assign(99)
+        return int(model.optimizer.iterations.numpy()), float(model.get_weights()[0][0, 0])
+
+    def test_stock_trains_again_on_batches_that_it_has_seen(self, line_model, tmp_path):
+        updates, weight = self.resumed(
+            line_model,
+            lambda: keras.callbacks.BackupAndRestore(
+                tmp_path, save_freq=2, delete_checkpoint=False
+            ),
+        )
+        assert updates > 8
+        assert weight != raw(8)
+
+    def test_ours_goes_on_with_the_next_batch(self, line_model, tmp_path):
+        found = self.resumed(line_model, lambda: Checkpoint(tmp_path, every_steps=2))
+        assert found == (8, 1 - 0.5**8)
