@@ -55,6 +55,20 @@ DEFINITIONS = (
         "Mean over the classes of F1, the harmonic mean of precision and recall.",
     ),
     Definition(
+        "macro_auroc",
+        "Macro AUROC",
+        4,
+        "Mean over the classes of how often an image of the class gets a higher probability for it "
+        "than an image of another class; 0.5 is guessing.",
+    ),
+    Definition(
+        "macro_average_precision",
+        "Macro average precision",
+        4,
+        "Mean over the classes of the mean precision at each image of the class, images sorted by "
+        "the probability of the class.",
+    ),
+    Definition(
         "nll",
         "Negative log-likelihood",
         4,
@@ -93,6 +107,13 @@ DEFINITIONS = (
         4,
         "Mean over the classes of the calibration error of that class's own probability.",
     ),
+    Definition(
+        "debiased_ece",
+        "Debiased calibration error",
+        4,
+        "Root mean square gap over 15 bins that hold equally many images, less what chance adds to "
+        "it; 0 where chance explains all of it.",
+    ),
 )
 # What a training run costs and is; the same keys in metrics.json.
 RUN_DEFINITIONS = (
@@ -116,6 +137,8 @@ CLASS_MEANINGS = {
     "recall_interval": "Wilson's interval of the recall, at 95% confidence.",
     "precision": "Share of the predictions of the class that are right.",
     "f1": "Harmonic mean of precision and recall.",
+    "auroc": "How often an image of the class gets a higher probability for it than another image.",
+    "average_precision": "Mean precision at each image of the class, sorted by its probability.",
     "support": "Images of the class: the n of its recall.",
     "taken_for": "The class it is most often taken for.",
     "taken_for_count": "How many of its images are.",

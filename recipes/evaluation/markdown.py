@@ -5,9 +5,15 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from recipes.evaluation import summary
-from recipes.evaluation.definitions import DEFINITIONS, NOISE_MEANING
+from recipes.evaluation.definitions import (
+    DEFINITIONS,
+    NOISE_MEANING,
+    RUN_DEFINITIONS,
+    written_interval,
+)
 from recipes.evaluation.metrics import confused_pairs
 from recipes.evaluation.page import clean
+from recipes.evaluation.report_json import bin_rows, class_rows, interval_of, run_number
 from recipes.evaluation.run_files import RunFiles
 from recipes.evaluation.wording import (
     NONE,
@@ -40,6 +46,8 @@ _EPOCH_COLUMNS = (
     "Val. ECE",
     "Learning rate",
 )
+# A table of more columns is no longer one that people read.
+_MOST_COLUMNS = 30
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|#~&])")
 
 
@@ -136,13 +144,16 @@ def _classes(run):
         (
             row["name"],
             percent(row["recall"]),
+            interval(row["recall_interval"]),
             percent(row["precision"]),
             decimals(row["f1"]),
             row["support"],
+            f"{row['taken_for']} ({row['taken_for_count']:,})" if row["taken_for"] else None,
         )
-        for row in run.judged[1]["per_class"]
+        for row in class_rows(run)
     ]
-    return "## Classes\n\n" + table(("Class", "Recall", "Precision", "F1", "Images"), body)
+    header = ("Class", "Recall", "95% interval", "Precision", "F1", "Images", "Most taken for")
+    return f"## Classes, hardest first\n\n{table(header, body)}"
 
 
 def _confused(run):
@@ -161,18 +172,80 @@ def _numbers(run):
     if not run.judged:
         return None
     split, judged = run.judged
+    before = run.metrics.get("test_uncalibrated") if split == "test" else None
     body = [
-        (definition.name, definition.show(judged), definition.meaning)
+        (
+            definition.name,
+            definition.show(judged),
+            written_interval(definition, interval_of(run, split, definition.key)),
+            definition.show(before),
+            definition.meaning,
+        )
         for definition in DEFINITIONS
         if definition.key in judged
     ]
-    body.insert(1, ("95% interval of the accuracy", interval(judged["accuracy_interval"]), ""))
     noise = judged.get("ece_noise_floor")
     if noise:
         words = f"{decimals(noise['mean'], 4)}, {decimals(noise['upper'], 4)}"
-        body.append(("ECE from chance alone", words, NOISE_MEANING))
-    header = ("Number", f"{split.capitalize()}, n = {judged['images']:,}", "Meaning")
-    return f"## Numbers and their meaning\n\n{table(header, body, text_columns=3)}"
+        body.append(("ECE from chance alone", words, None, None, NOISE_MEANING))
+    for definition in RUN_DEFINITIONS:
+        value = run_number(run, definition.key)
+        if value is not None:
+            words = definition.show({definition.key: value})
+            body.append((definition.name, words, None, None, definition.meaning))
+    header = (
+        "Number",
+        f"{split.capitalize()}, n = {judged['images']:,}",
+        "95% interval",
+        "Before calibration",
+        "Meaning",
+    )
+    return f"## Numbers and their meaning\n\n{table(header, body)}"
+
+
+def _reliability(run):
+    if not run.judged:
+        return None
+    split, judged = run.judged
+    parts = [f"## Reliability\n\nOf the {split} images, by the probability of the predicted class."]
+    tables = [("Calibrated", judged["reliability"])]
+    if run.uncalibrated and split == "test":
+        tables.insert(0, ("As trained", run.uncalibrated))
+    header = ("Confidence", "Images", "Mean confidence", "Accuracy", "95% interval of it")
+    for title, found in tables:
+        rows = [
+            (
+                f"{decimals(row['lower'], 2)} to {decimals(row['upper'], 2)}",
+                row["count"],
+                decimals(row["confidence"]),
+                decimals(row["accuracy"]),
+                " to ".join(decimals(bound) for bound in row["accuracy_interval"]),
+            )
+            for row in bin_rows(found)
+        ]
+        parts += [f"### {title}", table(header, rows)]
+    return "\n\n".join(parts)
+
+
+def _progress(run):
+    names = run.class_names
+    rows = [
+        (epoch["epoch"], *(percent(value, 0) for value in epoch["val_recall"]))
+        for epoch in run.history
+        if len(epoch.get("val_recall") or []) == len(names)
+    ]
+    if not names or not rows or len(names) > _MOST_COLUMNS:
+        return None
+    note = "Recall of each class on the validation images."
+    return f"## Classes by epoch\n\n{note}\n\n{table(('Epoch', *names), rows, text_columns=0)}"
+
+
+def _mistakes(run):
+    if not run.mistakes:
+        return None
+    rows = [(m.true, m.predicted, percent(m.probability)) for m in run.mistakes]
+    header = ("Labelled", "Predicted", "Confidence")
+    return f"## Most confident mistakes\n\n{table(header, rows, text_columns=2)}"
 
 
 def _data(run):
@@ -215,4 +288,15 @@ def _provenance(run):
     )
 
 
-_SECTIONS = (_files, _curves, _classes, _confused, _numbers, _data, _provenance)
+_SECTIONS = (
+    _files,
+    _curves,
+    _classes,
+    _progress,
+    _confused,
+    _reliability,
+    _mistakes,
+    _numbers,
+    _data,
+    _provenance,
+)

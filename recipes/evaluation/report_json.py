@@ -114,10 +114,10 @@ def run_number(run: RunFiles, key: str) -> float | None:
 
 
 def interval_of(run: RunFiles, split: str, key: str) -> list[float] | None:
-    """Return the 95% interval of a number that is a share (Wilson) or a mean (Student)."""
+    """Return the 95% interval of a number: recorded, or Wilson's of a share, Student's of a mean."""
     measures = (run.metrics or {}).get(split) or {}
-    if key == "accuracy":
-        return measures.get("accuracy_interval")
+    if measures.get(f"{key}_interval"):
+        return measures[f"{key}_interval"]
     if key == "top5_accuracy":
         return wilson(measures.get(key), measures.get("images"))
     if split == "test" and run.outcomes is not None and key in ("nll", "brier"):

@@ -234,7 +234,7 @@ footer {
   .card:last-child:nth-child(odd) { grid-column: 1 / -1; }
   th, td { padding-right: 0.55rem; }
   .scroll tbody th:first-child { position: sticky; left: 0; background: var(--paper); }
-  .confusion tbody th { max-width: 6.25rem; }
+  .scroll .confusion tbody th:first-child { min-width: 0; max-width: 6.25rem; }
   .confusion td { width: 1.5rem; min-width: 1.5rem; height: 1.7rem; font-size: 0.6875rem; }
   .bar { min-width: 6.75rem; }
   .meaning { min-width: 28rem; }
