@@ -261,10 +261,17 @@ def _error_difference(value, one, two, images):
     """
     first, second = one.ece, two.ece
     centre = first.corrected - second.corrected
-    low = np.hypot(first.corrected - first.low, second.high - second.corrected)
-    high = np.hypot(first.high - first.corrected, second.corrected - second.low)
-    bounds = float(centre - low), float(centre + high)
-    return Estimate(value, *bounds, images, "recovery", corrected=centre)
+    low = centre - _joint(first.corrected - first.low, second.high - second.corrected, first.low)
+    high = centre + _joint(second.corrected - second.low, first.high - first.corrected, second.low)
+    return Estimate(value, low, high, images, "recovery", corrected=centre)
+
+
+def _joint(down, up, low):
+    """Return the distance of a bound from those of one's lower and the other's upper bound.
+
+    At 0 the distance below an estimate is no standard error, and the bounds themselves are taken.
+    """
+    return float(np.hypot(down, up) if low > 0 else down + up)
 
 
 def _per_class(correct_one, correct_two, labels, class_names):

@@ -143,7 +143,7 @@ def _load(classifier, model, data, corrupt):
 def _data_of_run(model):
     if isinstance(model, (list, tuple)) and model:
         model = model[0]
-    path = getattr(model, "path", model)
+    path = model.path if isinstance(model, Classifier) else model
     if not isinstance(path, (str, os.PathLike)):
         raise RunError("no images to evaluate the model on; name a source, or give images")
     folder = os.fspath(path)
