@@ -6,7 +6,7 @@ Observed with the converter of TensorFlow 2.21, `tuning.export_tflite(quantizati
 
 import keras
 
-from recipes.models._replay import trace
+from recipes.models.replay import trace
 
 # Activations that vanish in the layer before or have an integer kernel of their own.
 _ONE_OPERATION = (

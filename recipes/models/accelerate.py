@@ -6,14 +6,14 @@ import keras
 
 from recipes.errors import ConfigError
 from recipes.layers.fused_batch_normalization import FusedBatchNormalization
-from recipes.models._replay import (
+from recipes.models.analysis import geometries
+from recipes.models.replay import (
     Call,
     check_replayable,
     is_replayable,
     sublayers,
     trace,
 )
-from recipes.models.analysis import geometries
 
 _PRECISIONS = ("keep", "auto", "float32", "mixed_bfloat16", "mixed_float16")
 _PREPROCESSING = (keras.layers.Rescaling, keras.layers.Normalization, keras.layers.Resizing)

@@ -7,8 +7,8 @@ from fractions import Fraction
 from recipes.errors import ConfigError
 from recipes.models import _geometry, flops, memory
 from recipes.models._labels import label_of
-from recipes.models._replay import check_replayable, trace
 from recipes.models.receptive_field import Field
+from recipes.models.replay import check_replayable, trace
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,7 @@ from recipes.layers.layer_scale import LayerScale
 from recipes.layers.scale import Scale
 from recipes.layers.stochastic_depth import StochasticDepth
 from recipes.models import _common as common
-from recipes.models._replay import replay, trace
+from recipes.models.replay import replay, trace
 
 _PREPROCESSING = (keras.layers.Rescaling, keras.layers.Normalization)
 _POOLS = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)

@@ -6,7 +6,7 @@ import itertools
 import keras
 
 from recipes.errors import ConfigError, nearest
-from recipes.models._replay import replay, trace
+from recipes.models.replay import replay, trace
 
 # What a call may have been given, and a flat copy decides anew.
 _FORGOTTEN = ("training", "mask")

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from recipes.errors import ConfigError
-from recipes.models._replay import Graph, Value, check_replayable, replay, trace
+from recipes.models.replay import Graph, Value, check_replayable, replay, trace
 from tuning._keras2.guard import load_tf_keras
 from tuning._keras2.layers import Converter
 from tuning.tflite import in_float32
