@@ -11,7 +11,7 @@ from callbacks._layers import walk
 
 # What a layer needs to have to be handled as batch normalisation.
 _STATISTICS = ("moving_mean", "moving_variance", "momentum")
-# An impossible variance, halved by each use of a layer at momentum 0.5; see `_uses`.
+# An impossible variance, halved by each use of a layer at momentum 0.5.
 _MARK = 1e30
 
 
@@ -119,28 +119,102 @@ def reestimate_normalization(
         section 3.2. `torch.optim.swa_utils.update_bn` takes the plain mean of the variances of the
         batches, without the spread between them.
     """
-    _check_data(data, batches)
-    layers = normalization_layers(model)
-    for layer in layers:
-        if getattr(layer, "renorm", False):
-            raise ValueError(f"layer {layer.name!r} renormalises: its statistics cannot be pooled")
-    if not layers:
-        return 0
-    states = [variable for variable in model.variables if not variable.trainable]
-    before = [variable.numpy() for variable in states]
-    momenta = [layer.momentum for layer in layers]
-    pooled = {}
-    try:
-        pooled = _pool(model, layers, itertools.islice(data, batches))
-    finally:
-        for variable, value in zip(states, before, strict=True):
-            variable.assign(value)
-        for layer, momentum in zip(layers, momenta, strict=True):
+    return Reestimation(model).run(data, batches)
+
+
+class Reestimation:
+    """`reestimate_normalization` of one model again and again, traced once.
+
+    Args:
+        model: A built model.
+    """
+
+    def __init__(self, model: keras.Model):
+        self.model = model
+        self.layers = normalization_layers(model)
+        # The traced forward pass, by shapes and by the layers that move.
+        self._traced = {}
+
+    def run(self, data: Iterable, batches: int | None = None) -> int:
+        """Set the statistics; arguments, result and errors of `reestimate_normalization`."""
+        _check_data(data, batches)
+        for layer in self.layers:
+            if getattr(layer, "renorm", False):
+                raise ValueError(
+                    f"layer {layer.name!r} renormalises: its statistics cannot be pooled"
+                )
+        if not self.layers:
+            return 0
+        states = [variable for variable in self.model.variables if not variable.trainable]
+        before = [variable.numpy() for variable in states]
+        momenta = [layer.momentum for layer in self.layers]
+        pooled = {}
+        try:
+            pooled = self._pool(itertools.islice(data, batches))
+        finally:
+            for variable, value in zip(states, before, strict=True):
+                variable.assign(value)
+            for layer, momentum in zip(self.layers, momenta, strict=True):
+                layer.momentum = momentum
+        for layer, moments in pooled.items():
+            layer.moving_mean.assign(moments.mean)
+            layer.moving_variance.assign(moments.variance)
+        return len(pooled)
+
+    def _pool(self, data):
+        """Return the moments of each layer that has any, over all batches."""
+        pooled = None
+        for batch in data:
+            inputs = batch[0] if isinstance(batch, tuple | list) else batch
+            inputs = keras.tree.map_structure(tf.convert_to_tensor, inputs)
+            if pooled is None:
+                used = self._used(inputs)
+                pooled = {layer: PooledMoments(layer.moving_mean.shape) for layer in used}
+                # At momentum 0 the moving statistics are those of the batch.
+                self._set_momentum(0.0)
+            self._forward(inputs, used)
+            count = len(keras.tree.flatten(inputs)[0])
+            for layer, moments in pooled.items():
+                moments.add(count, layer.moving_mean.numpy(), layer.moving_variance.numpy())
+        if pooled is None:
+            raise ValueError("data must hold at least one batch, received none")
+        return pooled
+
+    def _used(self, inputs):
+        """Return the layers that one training step updates; raise if it updates one repeatedly."""
+        before = [layer.moving_variance.numpy() for layer in self.layers]
+        for layer in self.layers:
+            layer.moving_variance.assign(np.full(layer.moving_variance.shape, _MARK))
+        self._set_momentum(0.5)
+        self.model(inputs, training=True)
+        used = []
+        for layer, variance in zip(self.layers, before, strict=True):
+            uses = round(float(np.log2(_MARK / layer.moving_variance.numpy().max())))
+            # A layer in inference mode goes on to normalise by it.
+            layer.moving_variance.assign(variance)
+            if uses > 1:
+                raise ValueError(
+                    f"layer {layer.name!r} is used at {uses} places of the model: "
+                    "no statistics are right for all of them"
+                )
+            if uses:
+                used.append(layer)
+        return used
+
+    def _set_momentum(self, momentum):
+        for layer in self.layers:
             layer.momentum = momentum
-    for layer, moments in pooled.items():
-        layer.moving_mean.assign(moments.mean)
-        layer.moving_variance.assign(moments.variance)
-    return len(pooled)
+
+    def _forward(self, inputs, used):
+        """Run the model in training mode; a layer's momentum is the one that it was traced with."""
+        specs = keras.tree.map_structure(
+            lambda tensor: tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype), inputs
+        )
+        key = (str(specs), tuple(map(id, used)))
+        if key not in self._traced:
+            function = tf.function(lambda values: self.model(values, training=True))
+            self._traced[key] = function.get_concrete_function(specs)
+        self._traced[key](inputs)
 
 
 def _check_data(data, batches):
@@ -151,50 +225,3 @@ def _check_data(data, batches):
     )
     if batches is None and endless:
         raise ValueError("batches must be given: the data has no end")
-
-
-def _pool(model, layers, data):
-    """Return the moments of each layer that has any, over all batches."""
-    pooled = None
-    for batch in data:
-        inputs = batch[0] if isinstance(batch, tuple | list) else batch
-        if pooled is None:
-            used = _used(model, layers, inputs)
-            pooled = {layer: PooledMoments(layer.moving_mean.shape) for layer in used}
-            forward = _forward(model, layers, momentum=0.0)
-        # At momentum 0 the moving statistics are those of the batch.
-        forward(inputs)
-        count = len(keras.tree.flatten(inputs)[0])
-        for layer, moments in pooled.items():
-            moments.add(count, layer.moving_mean.numpy(), layer.moving_variance.numpy())
-    if pooled is None:
-        raise ValueError("data must hold at least one batch, received none")
-    return pooled
-
-
-def _used(model, layers, inputs):
-    """Return the layers that one training step updates; raise if it updates one repeatedly."""
-    before = [layer.moving_variance.numpy() for layer in layers]
-    for layer in layers:
-        layer.moving_variance.assign(np.full(layer.moving_variance.shape, _MARK))
-    _forward(model, layers, momentum=0.5)(inputs)
-    used = []
-    for layer, variance in zip(layers, before, strict=True):
-        uses = round(float(np.log2(_MARK / layer.moving_variance.numpy().max())))
-        # A layer in inference mode goes on to normalise by it.
-        layer.moving_variance.assign(variance)
-        if uses > 1:
-            raise ValueError(
-                f"layer {layer.name!r} is used at {uses} places of the model: "
-                "no statistics are right for all of them"
-            )
-        if uses:
-            used.append(layer)
-    return used
-
-
-def _forward(model, layers, momentum):
-    """Return the model in training mode as a function that is traced with this momentum."""
-    for layer in layers:
-        layer.momentum = momentum
-    return tf.function(lambda inputs: model(inputs, training=True), reduce_retracing=True)

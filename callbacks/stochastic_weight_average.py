@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 import keras
 import numpy as np
 
-from callbacks.normalization_statistics import normalization_layers, reestimate_normalization
+from callbacks.normalization_statistics import Reestimation
 
 
 def is_averaged(epoch: int, start: int, every: int) -> bool:
@@ -92,9 +92,10 @@ class StochasticWeightAverage(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Look whether the statistics can be computed, before time is spent."""
+        self._reestimation = Reestimation(self.model)
         self._statistics = {
             id(statistic)
-            for layer in normalization_layers(self.model)
+            for layer in self._reestimation.layers
             for statistic in (layer.moving_mean, layer.moving_variance)
         }
         if self._statistics and self.data is None:
@@ -150,7 +151,7 @@ class StochasticWeightAverage(keras.callbacks.Callback):
     def _reestimate(self):
         self._swap_in()
         try:
-            reestimate_normalization(self.model, self.data, batches=self.batches)
+            self._reestimation.run(self.data, self.batches)
             self._averages = [
                 weight.numpy() if id(weight) in self._statistics else average
                 for weight, average in zip(self._weights, self._averages, strict=True)
