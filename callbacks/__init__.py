@@ -41,6 +41,7 @@ _PLACES = {
     "calibration_measures": "callbacks.calibration_monitor",
     "estimate_priors": "callbacks.calibrators",
     "expected_calibration_error": "callbacks.calibration",
+    "find_batch_size": "callbacks.batch_size_finder",
     "find_learning_rate": "callbacks.learning_rate_finder",
     "fit_isotonic": "callbacks.calibrators",
     "fit_platt": "callbacks.calibrators",
