@@ -28,6 +28,8 @@ from recipes.evaluation.wording import (
 # Colours that differ with every kind of colour blindness are few; then the line is broken.
 _COLORS = 4
 _CLASSES_SHOWN = 30
+_RUNS_BESIDE_MEANINGS = 4
+_IMAGES_MEANING = "The n of everything from the accuracy to the calibration errors."
 
 
 def html_comparison(content: dict[str, Any]) -> Markup:
@@ -84,29 +86,49 @@ def _cell(value, below=None):
 
 def _figures(content):
     runs = range(len(content["runs"]))
-    rows = []
+    # Beside many runs the meanings would be out of sight.
+    beside = len(runs) <= _RUNS_BESIDE_MEANINGS
+    rows, meanings = [], [(f"{content['split'].capitalize()} images", _IMAGES_MEANING)]
+    images = (f"{run['images']:,}" if run["images"] else None for run in content["runs"])
+    rows.append((meanings[0][0], *map(_cell, images)))
     for number in content["numbers"]:
+        key = number["key"]
         cells = (
-            _cell(
-                show(number["key"], entry["value"]), show_interval(number["key"], entry["interval"])
-            )
+            _cell(show(key, entry["value"]), show_interval(key, entry["interval"]))
             for entry in number["runs"]
         )
-        rows.append((number["name"], *cells, tag("td", number["definition"], class_="meaning")))
-    images = (_cell(f"{run['images']:,}" if run["images"] else None) for run in content["runs"])
-    words = "The n of everything from the accuracy to the calibration errors."
-    meaning = tag("td", words, class_="meaning")
-    rows.insert(0, (f"{content['split'].capitalize()} images", *images, meaning))
-    header = ("Number", *(_heading(content, index) for index in runs),
-              tag("th", "Meaning", scope="col", class_="meaning"))  # fmt: skip
+        rows.append((number["name"], *cells))
+        meanings.append((number["name"], number["definition"]))
+    header = ["Number", *(_heading(content, index) for index in runs)]
+    below = None
+    if beside:
+        header.append(tag("th", "Meaning", scope="col", class_="meaning"))
+        rows = [
+            (*row, tag("td", meaning, class_="meaning"))
+            for row, (_, meaning) in zip(rows, meanings, strict=True)
+        ]
+    else:
+        inside = tag("div", definitions(meanings), class_="meanings")
+        below = tag("details", tag("summary", "What the numbers mean"), inside)
     note = "Below a number is its 95% interval over draws of the images, where it is known."
-    return join([tag("p", note, class_="note"), table(header, rows)])
+    return join([tag("p", note, class_="note"), table(header, rows), below])
 
 
 def _differences(content):
     rows = difference_rows(content)
     if not rows:
         return None
+    reference = content["runs"][0]["label"]
+    leading = [row for row in rows if row["reference"] == reference]
+    others = [row for row in rows if row["reference"] != reference]
+    parts = [tag("p", DIFFERENCE_NOTE, class_="note"), _difference_table(leading)]
+    if others:
+        words = f"The other {counted(len(others), 'pair')}"
+        parts.append(tag("details", tag("summary", words), _difference_table(others)))
+    return join(parts)
+
+
+def _difference_table(rows):
     header = ("Run", "against", "Images", "Δ accuracy, points", "only it right",
               "only the other", "p", "p, Holm", "Δ NLL", "Δ Brier")  # fmt: skip
     body = []
@@ -115,17 +137,12 @@ def _differences(content):
             reason = tag("td", row["reason"], colspan="8", class_="quiet")
             body.append((row["run"], tag("td", row["reference"]), reason))
             continue
-        body.append(
-            (
-                row["run"],
-                tag("td", row["reference"]),
-                f"{row['n']:,}",
-                *(_cell(*row[key]) if isinstance(row[key], tuple) else _cell(row[key])
-                  for key in ("accuracy", "only_run", "only_reference", "p", "p_adjusted", "nll",
-                              "brier")),
-            )
-        )  # fmt: skip
-    return join([tag("p", DIFFERENCE_NOTE, class_="note"), table(header, body, text_columns=2)])
+        keys = ("accuracy", "only_run", "only_reference", "p", "p_adjusted", "nll", "brier")
+        cells = (
+            _cell(*row[key]) if isinstance(row[key], tuple) else _cell(row[key]) for key in keys
+        )
+        body.append((row["run"], tag("td", row["reference"]), f"{row['n']:,}", *cells))
+    return table(header, body, text_columns=2)
 
 
 def _curves(content):

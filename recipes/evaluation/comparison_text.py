@@ -38,6 +38,7 @@ _DEFINITIONS = {definition.key: definition for definition in (*DEFINITIONS, *RUN
 def verdicts(content: dict[str, Any]) -> list[Verdict]:
     """Return what the comparison means, in sentences."""
     found = []
+    tests = sum(pair["paired"] for pair in content["pairs"]["rows"])
     for pair in content["pairs"]["rows"]:
         if not pair["paired"]:
             found.append(
@@ -46,8 +47,8 @@ def verdicts(content: dict[str, Any]) -> list[Verdict]:
                 )
             )
         elif pair["reference"] == content["runs"][0]["label"]:
-            found.append(_difference(pair))
-    if any(pair["paired"] for pair in content["pairs"]["rows"]):
+            found.append(_difference(pair, tests))
+    if tests:
         found.append(
             Verdict(
                 "info",
@@ -61,26 +62,24 @@ def verdicts(content: dict[str, Any]) -> list[Verdict]:
     return found
 
 
-def _difference(pair):
+def _difference(pair, tests):
     test = pair["differences"]["accuracy"]
     run, reference = pair["run"], pair["reference"]
+    p = probability(test["p_adjusted"])
+    p = f"p {p}" if p.startswith("<") else f"p = {p}"
+    if tests > 1:
+        p += f", adjusted for {tests} pairs"
     how = (
         f"{points(test['difference'])} points ({points_interval(test['interval'])}, 95% "
         f"confidence) on the same {counted(pair['n'], 'test image')}; {test['only_run']:,} only "
-        f"it has right, {test['only_reference']:,} only the other"
+        f"it has right, {test['only_reference']:,} only the other ({p})."
     )
-    if test["p_adjusted"] < _LEVEL:
-        word = "more" if test["difference"] > 0 else "less"
-        level = "good" if test["difference"] > 0 else "warn"
-        text = (
-            f"{run} is {word} accurate than {reference}: {how} (p {_equals(test['p_adjusted'])})."
-        )
-        return Verdict(level, text)
-    return Verdict(
-        "info",
-        f"No difference in accuracy is shown between {run} and {reference}: {how} "
-        f"(p {_equals(test['p_adjusted'])}).",
-    )
+    if test["p_adjusted"] >= _LEVEL:
+        text = f"No difference in accuracy is shown between {run} and {reference}: {how}"
+        return Verdict("info", text)
+    better = test["difference"] > 0
+    text = f"{run} is {'more' if better else 'less'} accurate than {reference}: {how}"
+    return Verdict("good" if better else "warn", text)
 
 
 def difference_rows(content: dict[str, Any]) -> list[dict[str, Any]]:
@@ -151,11 +150,6 @@ def _signed(found):
     bounds = found["interval"]
     below = bounds and f"{signed(bounds[0], 4)} to {signed(bounds[1], 4)}"
     return signed(found["difference"], 4), below
-
-
-def _equals(p):
-    words = probability(p)
-    return words if words.startswith("<") else f"= {words}"
 
 
 def _capital(text):

@@ -114,7 +114,7 @@ def run_number(run: RunFiles, key: str) -> float | None:
 
 
 def interval_of(run: RunFiles, split: str, key: str) -> list[float] | None:
-    """Return the 95% interval of a number: recorded, or Wilson's of a share, Student's of a mean."""
+    """Return a number's 95% interval: recorded, or Wilson's of a share, Student's of a mean."""
     measures = (run.metrics or {}).get(split) or {}
     if measures.get(f"{key}_interval"):
         return measures[f"{key}_interval"]

@@ -261,6 +261,7 @@ footer {
   th.number, .below { white-space: normal; } td.taken { white-space: normal; }
   .grid { grid-template-columns: 1fr 1fr; gap: 0.75rem 1.5rem; }
   .sparks { grid-template-columns: repeat(5, 1fr); }
+  .split { gap: 1rem 1.5rem; } .split > div:last-child { flex-basis: 13rem; }
   .gallery { grid-template-columns: repeat(8, 1fr); gap: 0.5rem; }
   .gallery figcaption { font-size: 7pt; padding: 0.3rem 0.4rem; }
   .confusion td { width: 1.7rem; min-width: 1.4rem; height: 1.6rem; font-size: 7.5pt; }

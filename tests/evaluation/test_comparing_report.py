@@ -237,6 +237,8 @@ def test_many_runs_pair_each_with_each_and_adjust(two, tmp_path):
     steps = np.minimum(1, np.maximum.accumulate(raw[order] * [3, 2, 1]))
     assert [tests[index]["p_adjusted"] for index in order] == pytest.approx(steps)
     assert "No difference in accuracy is shown between third and first" in page.text
+    assert "adjusted for 3 pairs" in page.text
+    assert "The other 1 pair" in page.text
     # Only what is against the reference is given by class.
     assert ["classes" in pair for pair in pairs] == [True, True, False]
 

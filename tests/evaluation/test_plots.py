@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from recipes.evaluation import markdown, page, plots, run_files, wording
+from recipes.evaluation import comparison_text as text
+from recipes.evaluation import intervals, markdown, page, plots, run_files, wording
 
 
 @pytest.mark.parametrize(
@@ -51,6 +52,29 @@ def test_noise_looks_flat_and_its_labels_are_short():
     assert max(heights) - min(heights) < 30
 
 
+def test_each_curve_has_its_style_and_its_own_dot():
+    drawing = str(
+        plots.line_chart(
+            [1, 2, 3],
+            [[1.0, 2.0, None], [3.0, 2.0, 1.0]],
+            label="two",
+            names=["run1 dash1", "run2 dash1"],
+            dots=[2, None],
+        )
+    )
+    assert drawing.count("series run1 dash1") == drawing.count("series run2 dash1") == 1
+    assert re.findall(r'<circle [^>]*class="([^"]*)"', drawing) == ["dot run1 dash1"]
+
+
+def test_small_curves_reach_from_the_lowest_to_one():
+    drawing = str(plots.spark_line([0.5, 1.0], [0.5, None], low=0.5, label="small", marked=1))
+    heights = [float(y) for y in re.findall(r'polyline points="[\d.]+,([\d.]+) ', drawing)]
+    lines = [float(y) for y in re.findall(r'<line [^>]*y1="([\d.]+)"', drawing)]
+    dot = float(re.findall(r'r="3" class="dot one"|cy="([\d.]+)"', drawing)[-2])
+    assert heights == [max(lines)]
+    assert dot == min(lines)
+
+
 def test_pictures_are_lossless_when_small():
     pixels = np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8)
     source, small = page.picture(pixels)
@@ -59,6 +83,6 @@ def test_pictures_are_lossless_when_small():
     assert (np.asarray(Image.open(io.BytesIO(content))) == pixels).all()
 
 
-@pytest.mark.parametrize("module", [page, plots, wording, markdown, run_files])
+@pytest.mark.parametrize("module", [page, plots, wording, markdown, run_files, intervals, text])
 def test_examples_run(module):
     assert doctest.testmod(module).failed == 0
