@@ -1,15 +1,15 @@
 """The `recipes` command: parses; `recipes._commands` calls one public function and prints.
 
 Results go to the standard output, as text or with `--json`; progress and remarks go to the standard
-error stream. Exit codes: 0 done; 1 `check-data` found errors; 2 something the user gave is wrong;
-130 interrupted. Nothing here imports TensorFlow until a command needs it.
+error stream. Exit codes: 0 done; 1 `check-data` or `preflight` found errors; 2 something the user
+gave is wrong; 130 interrupted. Nothing here imports TensorFlow until a command needs it.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
 
-from recipes import _augment_commands, _commands
+from recipes import _augment_commands, _commands, _diagnosis_commands
 from recipes.errors import RecipesError
 
 _DESCRIPTION = """\
@@ -182,6 +182,38 @@ def _parser():
     )
     command.add_argument("source", help=_SOURCE_HELP)
     _add_labels(command)
+
+    command = _add(
+        commands,
+        "preflight",
+        _diagnosis_commands.run_preflight,
+        "check a recipe on images before training: labels, first loss, gradients, one batch",
+        "recipes preflight photos my_photos/",
+        "recipes preflight fashion-mini fashion-mini --layers",
+    )
+    command.add_argument("recipe", help="name of a recipe, or a recipe.json")
+    command.add_argument("source", help=_SOURCE_HELP)
+    command.add_argument(
+        "--steps", type=int, default=100, help="steps to fit one batch, 0 for none (default: 100)"
+    )
+    command.add_argument("--layers", action="store_true", help="show the activations by layer")
+    _add_settings(command)
+    _add_labels(command)
+    _add_corrupt(command)
+
+    command = _add(
+        commands,
+        "diagnose",
+        _diagnosis_commands.run_diagnose,
+        "say what the curves of a run show: over-fit, under-fit, too short, diverged, ...",
+        "recipes diagnose runs/a",
+    )
+    command.add_argument("folder", metavar="RUN", help="run folder")
+    command.add_argument(
+        "--copies",
+        action="store_true",
+        help="read the images again, and look for training images in the other splits",
+    )
 
     command = _add(
         commands,

@@ -23,6 +23,8 @@ COMMANDS = (
     "export",
     "report",
     "check-data",
+    "preflight",
+    "diagnose",
     "show-augment",
     "ablate",
     "demo",

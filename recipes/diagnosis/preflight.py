@@ -1,17 +1,16 @@
 """Look before training: does this model, with this loss and data, have a chance to learn?"""
 
 import contextlib
-import itertools
 import warnings
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 
 from callbacks._layers import sublayers, walk
-from recipes.diagnosis import data_checks, model_checks
+from recipes.diagnosis import data_checks, model_checks, output_checks
 from recipes.diagnosis.activations import GradientStatistics, LayerStatistics, Observer
+from recipes.diagnosis.batches import read_batches
 from recipes.diagnosis.findings import Findings, plain, raise_for_errors
 from recipes.diagnosis.targets import LossFacts, as_rows, chance_loss, describe_loss, loss_floor
 from recipes.diagnosis.training_steps import overfit, probe_optimizer, restored
@@ -157,46 +156,6 @@ def preflight(
     return look.result()
 
 
-def read_batches(data, batches: int, batch_size: int = 32) -> list[data_checks.Batch]:
-    """Return the first batches as arrays `(images, labels, weights or None)`.
-
-    Args:
-        data: As for `preflight`.
-        batches: At most so many.
-        batch_size: For whole arrays.
-
-    Raises:
-        ValueError: If it is empty, can be read but once, or holds something else.
-    """
-    if isinstance(data, tuple) and data and hasattr(data[0], "shape"):
-        count = len(data[0])
-        data = [
-            tuple(part[start : start + batch_size] for part in data)
-            for start in range(0, count, batch_size)
-        ]
-    if isinstance(data, keras.utils.PyDataset):
-        data = [data[index] for index in range(min(batches, data.num_batches or batches))]
-    if not hasattr(data, "__iter__") or isinstance(data, Iterator):
-        raise ValueError(
-            "data must be a tf.data.Dataset, a list of batches or a tuple of arrays that can be "
-            f"read again, received: {type(data).__name__}"
-        )
-    found = []
-    for batch in itertools.islice(data, batches):
-        if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
-            raise ValueError(
-                "data must hold (images, labels) or (images, labels, weights), received: "
-                f"{type(batch).__name__}"
-            )
-        if any(isinstance(part, Mapping | tuple | list) for part in batch):
-            raise ValueError("data must hold one array of images and one of labels a batch")
-        arrays = [np.asarray(part) for part in batch]
-        found.append((arrays[0], arrays[1], arrays[2] if len(arrays) == 3 else None))
-    if not found or not len(found[0][0]):
-        raise ValueError("data holds no batch")
-    return found
-
-
 def _width(model, images):
     """Return the outputs of a model an image; build it if it was not."""
     outputs = model(images[:1], training=False)
@@ -291,7 +250,7 @@ class _Look:
             return
         self._add(
             "outputs",
-            model_checks.check_outputs(
+            output_checks.check_outputs(
                 outputs, self.facts, repaired=repaired, sigmoid=_ends_in_sigmoid(self.model)
             ),
         )
@@ -311,7 +270,7 @@ class _Look:
         squashed = not self.facts.from_logits
         # Probabilities of a sane start are about 1/C each: their spread says less than logits'.
         spread = spread * self.width if squashed else spread
-        self._add("initial_loss", model_checks.check_initial_loss(loss, uniform, prior, spread))
+        self._add("initial_loss", output_checks.check_initial_loss(loss, uniform, prior, spread))
 
     def _chance(self):
         weights = [batch[2] for batch in self.batches]

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from recipes.diagnosis.batches import read_batches
 from recipes.diagnosis.callback import PreflightCheck
 from recipes.diagnosis.findings import PreflightError
-from recipes.diagnosis.preflight import preflight, read_batches
+from recipes.diagnosis.preflight import preflight
 
 L = keras.layers
 CLASSES = 4
@@ -107,7 +108,14 @@ HEALTHY = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(HEALTHY))
+def marked(names, fast):
+    """Return the names as parameters; all but some are slow."""
+    return [n if n in fast else pytest.param(n, marks=pytest.mark.slow) for n in sorted(names)]
+
+
+@pytest.mark.parametrize(
+    "name", marked(HEALTHY, ("logits", "soft labels, smoothing", "zero by design"))
+)
 def test_a_healthy_model_has_no_findings(name):
     model, data = HEALTHY[name]()
     found = preflight(model, data)
@@ -200,7 +208,17 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(FAULTS))
+QUICK = (
+    "dead_relu",
+    "does_not_overfit",
+    "gradients_exploding",
+    "logits_as_probabilities",
+    "nothing_trainable",
+    "weights_do_not_change",
+)
+
+
+@pytest.mark.parametrize("name", marked(FAULTS, QUICK))
 def test_a_fault_of_the_model_is_found(name):
     severity, make = FAULTS[name]
     steps = 60 if name == "does_not_overfit" else 0
@@ -212,6 +230,7 @@ def test_a_fault_of_the_model_is_found(name):
     json.dumps(found.to_dict(), allow_nan=False)
 
 
+@pytest.mark.slow
 def test_a_hidden_softmax_sticks_where_the_formula_says():
     found = preflight(softmax_hidden(), some(), images=8)
     stuck = np.log(1 + (CLASSES - 1) / np.e)
@@ -220,6 +239,7 @@ def test_a_hidden_softmax_sticks_where_the_formula_says():
     assert found["softmax_and_from_logits"].severity == "error"
 
 
+@pytest.mark.slow
 def test_a_scaled_softmax_is_found_and_a_plain_one_that_keras_repairs_is_a_warning():
     found = preflight(softmax_hidden(2.0, 1.0), some(), steps=0)
     assert found["softmax_and_from_logits"].severity == "error"
@@ -227,6 +247,7 @@ def test_a_scaled_softmax_is_found_and_a_plain_one_that_keras_repairs_is_a_warni
     assert found["softmax_and_from_logits"].severity == "warning"
 
 
+@pytest.mark.slow
 def test_first_loss_is_that_of_training_mode():
     """In inference mode a fresh batch normalisation hides a head that is far too large."""
     model = compiled(network(head(kernel_initializer=normal(0.7)), before=[L.Rescaling(0.1)]))
@@ -271,7 +292,7 @@ def everything(model):
     return [variable.numpy().copy() for variable in variables]
 
 
-@pytest.mark.parametrize("kind", ["trained", "fresh"])
+@pytest.mark.parametrize("kind", ["trained", pytest.param("fresh", marks=pytest.mark.slow)])
 def test_everything_is_as_it_was(kind):
     images, labels = some()
     dropout = L.Dropout(0.3, seed=1)
@@ -316,6 +337,7 @@ def test_the_callback_refuses_errors_and_prints_them(capsys):
     assert not check.result.ok
 
 
+@pytest.mark.slow
 def test_mixed_precision():
     model = network(norm=False)
     for layer in model.layers[:-1]:
@@ -323,6 +345,7 @@ def test_mixed_precision():
     assert not preflight(compiled(model), some(), batches=2).findings
 
 
+@pytest.mark.slow
 def test_a_softmax_of_several_labels_is_not_looked_for():
     images, _ = some()
     labels = np.random.default_rng(0).integers(0, 2, (128, CLASSES)).astype("float32")

@@ -1,0 +1,49 @@
+"""The first batches of whatever `fit` takes, as arrays."""
+
+import itertools
+from collections.abc import Iterator, Mapping
+
+import keras
+import numpy as np
+
+from recipes.diagnosis.data_checks import Batch
+
+
+def read_batches(data, batches: int, batch_size: int = 32) -> list[Batch]:
+    """Return the first batches as arrays `(images, labels, weights or None)`.
+
+    Args:
+        data: As for `preflight`.
+        batches: At most so many.
+        batch_size: For whole arrays.
+
+    Raises:
+        ValueError: If it is empty, can be read but once, or holds something else.
+    """
+    if isinstance(data, tuple) and data and hasattr(data[0], "shape"):
+        count = len(data[0])
+        data = [
+            tuple(part[start : start + batch_size] for part in data)
+            for start in range(0, count, batch_size)
+        ]
+    if isinstance(data, keras.utils.PyDataset):
+        data = [data[index] for index in range(min(batches, data.num_batches or batches))]
+    if not hasattr(data, "__iter__") or isinstance(data, Iterator):
+        raise ValueError(
+            "data must be a tf.data.Dataset, a list of batches or a tuple of arrays that can be "
+            f"read again, received: {type(data).__name__}"
+        )
+    found = []
+    for batch in itertools.islice(data, batches):
+        if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
+            raise ValueError(
+                "data must hold (images, labels) or (images, labels, weights), received: "
+                f"{type(batch).__name__}"
+            )
+        if any(isinstance(part, Mapping | tuple | list) for part in batch):
+            raise ValueError("data must hold one array of images and one of labels a batch")
+        arrays = [np.asarray(part) for part in batch]
+        found.append((arrays[0], arrays[1], arrays[2] if len(arrays) == 3 else None))
+    if not found or not len(found[0][0]):
+        raise ValueError("data holds no batch")
+    return found
