@@ -256,6 +256,7 @@ footer {
   .card { padding: 0.5rem 0.6rem; } .card .value { font-size: 14pt; }
   .card .value small { font-size: 9pt; } .card .detail, .card .label { font-size: 7.5pt; }
   table { font-size: 7.5pt; } th, td { padding: 0.22rem 0.4rem 0.22rem 0; }
+  .split td:not(.number), .split tbody th { overflow-wrap: anywhere; }
   .note, figcaption, dl { font-size: 8.5pt; } .below { font-size: 7pt; }
   .meaning { min-width: 0; } th.run, td.value { min-width: 0; } td.value { font-size: 7.5pt; }
   th.number, .below { white-space: normal; } td.taken { white-space: normal; }
