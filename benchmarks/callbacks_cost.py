@@ -6,7 +6,9 @@ averaged weights, validation, early stopping, calibration, classes, run log, pro
 They alternate, a `fit` of some epochs each; the first epoch of a `fit`, which traces, is left out.
 An epoch counts from its begin to the begin of the next, so whatever a callback does is in it. The
 ratio is taken within each round, by the clock and by processor time, which other work on the
-machine does not lengthen as much.
+machine does not lengthen as much. On a busy machine trust the third figure: the seconds inside the
+callbacks, less those of the validation by Keras that they replace, as a share of the rest of the
+epoch around them; both parts of it are taken within the same epochs.
 
     python benchmarks/callbacks_cost.py
     python benchmarks/callbacks_cost.py --recipe fashion-mini --rounds 5 --epochs 4 --json
@@ -41,6 +43,8 @@ from recipes.network import Network  # noqa: E402
 from recipes.training import compile_for_soft_labels, make_optimizer, training_pipeline  # noqa: E402
 
 TARGET = 0.05
+# The validation of the plain side, among the seconds of callbacks.
+STOCK = "validation_data"
 HOOKS = ("on_train_batch_end", "on_epoch_begin", "on_epoch_end")
 
 
@@ -55,6 +59,13 @@ class Stopwatch(keras.callbacks.Callback):
         super().__init__()
         self.marks = []
         self.seconds = seconds
+
+    def on_test_begin(self, logs=None):
+        self._test_started = time.perf_counter()
+
+    def on_test_end(self, logs=None):
+        taken = time.perf_counter() - self._test_started
+        self.seconds[STOCK] = self.seconds.get(STOCK, 0.0) + taken
 
     def on_epoch_begin(self, epoch, logs=None):
         if epoch == 1:
@@ -140,7 +151,7 @@ class Bench:
 
 
 def measure(bench, *, rounds, epochs):
-    """Return seconds of each side by round, and those of each callback in an epoch of ours."""
+    """Return seconds of each side by round, and, of a mean epoch, those of each callback."""
     sides = {"plain": [], "ours": []}
     totals = collections.Counter()
     for round_ in range(rounds):
@@ -157,12 +168,35 @@ def measure(bench, *, rounds, epochs):
     return sides, {name: value / (rounds * epochs) for name, value in totals.items()}
 
 
-def summarize(sides):
+def added_share(sides, seconds):
+    """Return what the callbacks add to a plain epoch, by the clock inside the epochs of each side.
+
+    With `c` the seconds in callbacks and `e` those of an epoch of ours, `v` and `p` those of the
+    validation by Keras and of a plain epoch: `(1 + c / (e - c)) / (1 + v / (p - v)) - 1`, which is
+    `(c - v) / p` when training takes as long on both sides.
+
+    Example:
+        >>> sides = {"plain": [[[10.0, 0]]], "ours": [[[20.8, 0]]]}
+        >>> round(added_share(sides, {STOCK: 1.0, "Validation": 2.0, "RunLog": 0.8}), 3)
+        0.04
+    """
+    epoch = {
+        side: np.mean(np.concatenate([np.asarray(found)[:, 0] for found in rounds]))
+        for side, rounds in sides.items()
+    }
+    stock = seconds.get(STOCK, 0.0)
+    ours = sum(value for name, value in seconds.items() if name != STOCK)
+    with_ours = epoch["ours"] / (epoch["ours"] - ours)
+    return float(with_ours / (epoch["plain"] / (epoch["plain"] - stock)) - 1)
+
+
+def summarize(sides, seconds):
     """Return what an epoch takes on each side, and the ratios within rounds.
 
     Args:
         sides: For `plain` and `ours`, a round after the other, (clock, processor) seconds of its
             epochs, shape `(epochs, 2)`.
+        seconds: Of each callback in an epoch, and of the validation that they replace.
     """
     medians = {
         side: np.asarray([np.median(found, axis=0) for found in rounds])
@@ -178,7 +212,8 @@ def summarize(sides):
             "ratio": round(statistics.median(ratios), 4),
             "ratios": [round(float(ratio), 4) for ratio in ratios],
         }
-    result["meets_target"] = result["processor"]["ratio"] <= 1 + TARGET
+    result["added"] = round(added_share(sides, seconds), 4)
+    result["meets_target"] = result["added"] <= TARGET
     return result
 
 
@@ -195,7 +230,8 @@ def print_table(result):
     whole = result["clock"]["ours_seconds"]
     for name, seconds in sorted(result["callbacks"].items(), key=lambda item: -item[1]):
         print(f"  {name:20} {seconds:7.3f} s  {100 * seconds / whole:5.1f} %")
-    print(f"under {TARGET:.0%} by processor time: {'yes' if result['meets_target'] else 'no'}")
+    met = "yes" if result["meets_target"] else "no"
+    print(f"added to an epoch: {100 * result['added']:.1f} %; under {TARGET:.0%}: {met}")
 
 
 def main():
@@ -213,7 +249,7 @@ def main():
         "epochs": arguments.epochs,
         "cores": len(os.sched_getaffinity(0)),
         "versions": {"keras": keras.__version__, "tensorflow": tf.__version__},
-        **summarize(sides),
+        **summarize(sides, seconds),
         "callbacks": {name: round(value, 4) for name, value in seconds.items()},
     }
     if arguments.json:

@@ -81,9 +81,10 @@ def test_seconds_by_phase_add_up(line_model, tmp_path):
         callbacks=[early, log, _Sleep(0.15), late, _SleepInTest()],
     )
     for line in _lines(tmp_path / "log.jsonl"):
-        assert 0.3 <= line["validation_seconds"] < 1.5  # 0.1 in the test batch, 0.2 after it
-        assert 0.3 <= line["checkpoint_seconds"] < 0.45
-        assert 0.15 <= line["callback_seconds"] < 0.3
+        # No upper bounds, since a busy machine sleeps longer; but each second counts once.
+        assert line["validation_seconds"] >= 0.3  # 0.1 in the test batch, 0.2 after it
+        assert line["checkpoint_seconds"] >= 0.3
+        assert line["callback_seconds"] >= 0.15
         parts = ("train", "validation", "callback", "checkpoint")
         total = sum(line[f"{name}_seconds"] for name in parts)
         assert line["seconds"] == pytest.approx(total, abs=0.003)
