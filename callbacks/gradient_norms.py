@@ -348,21 +348,18 @@ class _Tap:
         due = ops.equal(ops.mod(self._seen.value, self.every), 0)
         if tf.distribute.has_strategy():
             # Variables of a strategy cannot be changed under a condition.
-            place = ops.mod(ops.floor_divide(self._seen.value, self.every), self.rows)
-            chosen = ops.logical_and(ops.equal(ops.arange(self.rows, dtype="int64"), place), due)
-            self._write(chosen, self._measure(grads, variables))
+            self._write(grads, variables, due)
         else:
-            ops.cond(due, lambda: self._write_row(grads, variables), lambda: ops.zeros(()))
+            ops.cond(due, lambda: self._write(grads, variables, due), lambda: ops.zeros(()))
         return self._apply(grads, trainable_variables)
 
-    def _write_row(self, grads, variables):
+    def _write(self, grads, variables, due):
+        """Put the norms into the row that is next, if they are due."""
+        row = self._measure(grads, variables)
         place = ops.mod(ops.floor_divide(self._seen.value, self.every), self.rows)
-        chosen = ops.equal(ops.arange(self.rows, dtype="int64"), place)
-        self._write(chosen, self._measure(grads, variables))
-        return ops.zeros(())
-
-    def _write(self, chosen, row):
+        chosen = ops.logical_and(ops.equal(ops.arange(self.rows, dtype="int64"), place), due)
         self._noted.assign(ops.where(chosen[:, None], row[None], self._noted.value))
+        return ops.zeros(())  # a condition gives a value
 
     def _measure(self, grads, variables):
         """Return the loss scale and the norm of each layer, float32."""
