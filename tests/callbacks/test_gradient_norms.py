@@ -297,3 +297,13 @@ def test_nothing_is_reported_of_healthy_training(data):
         warnings.simplefilter("error")
         train(make(), data, norms, epochs=3)
     assert norms.events == []
+
+
+def test_a_model_can_be_saved_meanwhile(data, tmp_path):
+    model, norms = make(keras.optimizers.Adam()), GradientNorms(every=3)
+    save = keras.callbacks.ModelCheckpoint(str(tmp_path / "model.keras"))
+    train(model, data, norms, 1, save)
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    pairs = zip(again.optimizer.variables, model.optimizer.variables, strict=True)
+    for one, other in pairs:
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
