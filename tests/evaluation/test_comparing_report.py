@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from recipes import files
+from recipes import cli, files
 from recipes.errors import RunError
 from recipes.evaluation import write_comparison
 from recipes.evaluation.intervals import holm, mean_interval
@@ -274,6 +274,16 @@ def test_what_cannot_be_compared_is_refused(two, write_run, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="cannot write"):
         write_comparison(two, tmp_path / "file")
+
+
+def test_the_command_writes_it_and_says_what_is_wrong(two, tmp_path, capsys):
+    folders = [str(directory) for directory in two]
+    out = tmp_path / "out"
+    assert cli.main(["compare", *folders, "--out", str(out), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"report": str(out / "compare.html")}
+    assert sorted(path.suffix for path in out.iterdir()) == [".html", ".json", ".md"]
+    assert cli.main(["compare", folders[0], "--out", str(out)]) == 2
+    assert capsys.readouterr().err == "recipes: expected 2 to 12 runs to compare, received 1\n"
 
 
 def test_hostile_names_are_text(write_run, tmp_path):
