@@ -124,6 +124,10 @@ def compare(
 
     Far sharper than two separate intervals: what both find hard drops out of the difference.
 
+    How often the intervals held the truth, of 95 % asked for, in simulations of pairs of models of
+    10 classes on 300 or 1,500 images (150 times each): accuracy 93 to 97 %, NLL 91 to 96 %, Brier
+    score 95 to 97 %, ECE 91 to 99 %; percentiles of the resampled differences of ECE, 13 to 99 %.
+
     Args:
         first: Anything that `evaluate` takes as a model, or an `Evaluation` it returned.
         second: Likewise.

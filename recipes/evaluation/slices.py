@@ -205,7 +205,7 @@ def slice_columns(slices: Any, labels: np.ndarray, class_names: Sequence[str], s
         DataError: If a name is unknown.
     """
     columns: dict[str, Any] = {}
-    for item in slices if _is_list_of_columns(slices) else [slices]:
+    for item in slices if _is_list_of_columns(slices, len(labels)) else [slices]:
         if isinstance(item, str):
             if item not in NAMED:
                 raise DataError(
@@ -221,9 +221,13 @@ def slice_columns(slices: Any, labels: np.ndarray, class_names: Sequence[str], s
     return columns
 
 
-def _is_list_of_columns(slices):
+def _is_list_of_columns(slices, images):
     """Tell a list of names and columns from one column, which holds a value an image."""
-    return isinstance(slices, (list, tuple)) and all(
+    if not isinstance(slices, (list, tuple)):
+        return False
+    if all(isinstance(item, str) for item in slices) and len(slices) != images:
+        return True
+    return all(
         (isinstance(item, str) and item in NAMED)
         or isinstance(item, (Mapping, list, tuple, np.ndarray))
         for item in slices

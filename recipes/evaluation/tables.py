@@ -65,7 +65,7 @@ def comparison_tables(comparison) -> list:
         _remark(
             f"only the first is right on {mcnemar['only_a']:,} images, only the second on "
             f"{mcnemar['only_b']:,} of {comparison.images:,}; exact McNemar test: "
-            f"p = {_p(mcnemar['p_value'])}"
+            f"p {_p(mcnemar['p_value'], '= ')}"
         ),
         _table(class_header, classes),
     ]
@@ -100,6 +100,7 @@ def _floor_remark(evaluation):
     error, floor = evaluation.ece, evaluation.ece_noise_floor
     corrected = "" if error.corrected is None else f"; without noise {error.corrected:.4f}"
     return (
+        "noise raises calibration errors as measured; their intervals are of the error without it\n"
         f"noise alone gives a perfectly calibrated model an ECE of {floor['mean']:.4f}, up to "
         f"{floor['upper']:.4f}{corrected}"
     )
@@ -174,7 +175,7 @@ def _interval(name, estimate, sign=False):
     return " to ".join(_number(name, bound, sign).removesuffix(" %") for bound in estimate.interval)
 
 
-def _p(value):
+def _p(value, equals=""):
     if value is None:
         return _NONE
-    return "< 0.0001" if value < 0.0001 else f"{value:.4f}"
+    return "< 0.0001" if value < 0.0001 else f"{equals}{value:.4f}"

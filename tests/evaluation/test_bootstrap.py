@@ -206,7 +206,7 @@ def test_intervals_cover_the_truth(images, sharpness, monkeypatch):
     generator = np.random.default_rng(images)
     true, probabilities, _ = draw(generator, 400_000, sharpness)
     truth = truth_of(true, probabilities)
-    trials = 200
+    trials = 120
     covered = dict.fromkeys(truth, 0)
     percentile = 0
     for trial in range(trials):
@@ -220,8 +220,8 @@ def test_intervals_cover_the_truth(images, sharpness, monkeypatch):
         low, high = np.quantile(naive / images, [0.025, 0.975])
         percentile += low <= truth["ece"] <= high
     shares = {name: count / trials for name, count in covered.items()}
-    # Three standard errors of 0.95 over 200 trials are 0.046.
-    assert all(0.9 <= share <= 1 for share in shares.values()), shares
+    # Three standard errors of 0.95 over 120 trials are 0.06.
+    assert all(0.89 <= share <= 1 for share in shares.values()), shares
     if sharpness == 1.0:
         assert percentile == 0, "the plain bootstrap misses a calibrated model's ECE every time"
         assert truth["ece"] < 0.003

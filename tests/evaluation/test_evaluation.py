@@ -11,6 +11,7 @@ from PIL import Image
 from sklearn import metrics as reference
 
 from recipes import load_classifier, load_data
+from recipes.cli import main
 from recipes.errors import ConfigError, DataError, RecipesError, RunError
 from recipes.evaluation.evaluate import evaluate
 from recipes.evaluation.evaluation import MEASURES, Evaluation, evaluate_predictions
@@ -312,3 +313,17 @@ def test_classes_of_model_and_data_must_agree(model, folder, tmp_path):
         evaluate(model, data)
     with pytest.raises(DataError, match="split must be train, validation or test"):
         evaluate(model, data, split="tests")
+
+
+def test_command_line(files, folder, capsys):
+    arguments = ["evaluate", str(files / "model.tflite"), str(folder), "--bootstrap", "50"]
+    assert main([*arguments, "--slices", "class,size", "--against", str(files), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert {part["column"] for part in result["slices"]} == {"class", "size"}
+    assert result["bootstrap"]["resamples"] == 50
+    assert result["comparison"]["images"] == result["images"] == COUNT
+    assert result["comparison"]["only_first"] == []
+    assert main(arguments) == 0
+    assert "balanced accuracy" in capsys.readouterr().out
+    assert main([*arguments, "--slices", "clas"]) == 2
+    assert "unknown slice 'clas'" in capsys.readouterr().err

@@ -94,6 +94,8 @@ def test_what_evaluate_takes_as_slices():
     assert columns(["a", "b", "b"])["column"] == ["a", "b", "b"]
     with pytest.raises(DataError, match="unknown slice 'clas'; .* did you mean 'class'"):
         columns("clas")
+    with pytest.raises(DataError, match="unknown slice 'sise'"):
+        columns(["class", "sise"])
 
 
 @pytest.mark.parametrize(
