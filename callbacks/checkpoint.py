@@ -150,12 +150,9 @@ class Checkpoint(keras.callbacks.Callback):
         self.best_epoch = None
         self._data = None
         self._done = self._skipped = 0
-        # Whether the checkpoints that are in the folder were offered to this run.
-        self._looked = False
-        # Whether the user left the data to `data`, rather than to a pipeline of their own.
-        self._strict = every_steps is not None
-        # What was restored and is still to be put back when training has begun.
-        self._pending = None
+        self._looked = False  # whether the checkpoints in the folder were offered to this run
+        self._strict = every_steps is not None  # whether training data must come from `data`
+        self._pending = None  # what was restored, until all of it is in place
 
     def data(self, source: tf.data.Dataset | Callable[[int], tf.data.Dataset]) -> tf.data.Dataset:
         """Return the training data to give to `fit`, whose place in a killed run is found again.
@@ -251,7 +248,8 @@ class Checkpoint(keras.callbacks.Callback):
         if not model.built:
             raise ValueError("model must be built to restore it: give it an Input")
         if not model.optimizer.built:
-            model.optimizer.build(model.trainable_variables)
+            with model.distribute_strategy.scope():
+                model.optimizer.build(model.trainable_variables)
         expected = run_signatures(model, self.states)
         expected.pop("metrics")  # they may get their variables with the first batch
         check_signatures(values["signatures"], expected, path)
