@@ -44,8 +44,8 @@ def average_precision(scores: np.ndarray, positive: np.ndarray) -> float | None:
         class, or the rest, has no image.
 
     Example:
-        >>> average_precision(np.array([0.9, 0.8, 0.1]), np.array([True, False, True])) == 5 / 6
-        True
+        >>> round(average_precision(np.array([0.9, 0.8, 0.1]), np.array([True, False, True])), 4)
+        0.8333
 
     Source:
         Manning, Raghavan and Schütze, "Introduction to Information Retrieval", 2008, section 8.4;
