@@ -12,7 +12,7 @@ from callbacks._layers import sublayers, walk
 
 _RECTIFIERS = ("relu", "relu6")
 # Length of the step by which `nudge` moves each weight, in units of its norm.
-_NUDGE = 0.01
+_NUDGE = 0.003
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ SAME = 1e-4
 LARGE_ACTIVATION = 1e3
 # Share of ReLU units that are 0 for a whole batch.
 MANY_DEAD, ALL_DEAD = 0.6, 0.98
-# Norm of the gradient of a kernel, relative to the largest of any kernel.
+# Norm of the gradient of a kernel, relative to the largest of any weight.
 VANISHED = 1e-5
 # Norm of the whole gradient.
 LARGE_GRADIENT = 1e3
@@ -158,7 +158,8 @@ def _check_vanishing(first, later):
     shares = {}
     for gradients in (first, later):
         kernels = [g for g in gradients if g.kernel and g.norm is not None and g.finite]
-        top = max((gradient.norm for gradient in kernels), default=0)
+        # The last bias gets its gradient even where no signal reaches any kernel.
+        top = max((g.norm for g in gradients if g.norm is not None and g.finite), default=0)
         for gradient in kernels:
             share = gradient.norm / top if top else 0.0
             shares[gradient.name] = max(shares.get(gradient.name, 0.0), share)
