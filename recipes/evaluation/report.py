@@ -1,5 +1,6 @@
 """The report of a run: one page that needs nothing else, and the same as Markdown and JSON."""
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -34,6 +35,7 @@ def write_report(run_directory: str | os.PathLike) -> Path:
         PosixPath('runs/demo/report.html')
     """
     run = read_run(run_directory)
+    run = dataclasses.replace(run, findings=_diagnose(run.directory))
     page, text, content = html_report(run), markdown_report(run), json_report(run)
     path = run.directory / "report.html"
     try:
@@ -61,3 +63,15 @@ def html_report(run: RunFiles) -> str:
         )
     )
     return document(f"{run.recipe.get('name', 'Run')} · report", join(parts, "\n"))
+
+
+def _diagnose(directory: Path) -> list[dict]:
+    """Return the findings on the curves; none for files that cannot be diagnosed."""
+    from recipes.diagnosis.diagnose import diagnose
+
+    try:
+        found = diagnose(directory).findings
+    except (ValueError, TypeError, KeyError, AttributeError, OSError):
+        return []  # What is missing or broken is in the notes already.
+    keys = ("name", "severity", "message", "advice")
+    return [{key: getattr(finding, key) for key in keys} for finding in found]

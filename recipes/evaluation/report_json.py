@@ -50,6 +50,7 @@ def json_report(run: RunFiles) -> dict[str, Any]:
         "epochs_planned": run.epochs_planned,
         "class_names": run.class_names,
         "remarks": [{"level": level, "text": text} for level, text in summary.verdicts(run)],
+        "findings": run.findings,
         "numbers": numbers(run),
         "tables": {name: content for name, content in tables.items() if content},
         "data": run.data,

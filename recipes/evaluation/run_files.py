@@ -85,6 +85,7 @@ class RunFiles:
         mistakes: The most confident mistakes on the test images.
         uncalibrated: Reliability table of the test images before temperature scaling, or `None`.
         outcomes: What became of each test image, or `None`.
+        findings: What the curves of the training show: `name`, `severity`, `message`, `advice`.
         notes: What is missing or unreadable, in words.
     """
 
@@ -98,6 +99,7 @@ class RunFiles:
     mistakes: list[Mistake] = field(default_factory=list)
     uncalibrated: dict | None = None
     outcomes: Outcomes | None = None
+    findings: list[dict] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property

@@ -109,6 +109,10 @@ def verdicts(run: RunFiles) -> list[Verdict]:
     small = exported(run, "int8")
     if small:
         found += _export_verdicts(run, small)
+    for finding in run.findings:
+        level = "info" if finding["severity"] == "note" else "warn"
+        text = f"{finding['message'][0].upper()}{finding['message'][1:]}: {finding['advice']}."
+        found.append(Verdict(level, text))
     problems = run.data.get("problems") or []
     if problems:
         found.append(
