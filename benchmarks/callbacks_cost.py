@@ -19,28 +19,21 @@ import collections
 import json
 import os
 import statistics
-import sys
 import tempfile
 import time
-from pathlib import Path
-
-# Run as a program, this folder comes first on the path, and `augment` would be a file of it.
-_FOLDER = Path(__file__).resolve().parent
-sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != _FOLDER]
-sys.path.insert(0, str(_FOLDER.parent))
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import keras  # noqa: E402
-import numpy as np  # noqa: E402
-import tensorflow as tf  # noqa: E402
+import keras
+import numpy as np
+import tensorflow as tf
 
-import callbacks  # noqa: E402
-from recipes import get_recipe, load_data  # noqa: E402
-from recipes.evaluation.judging import EVALUATION_BATCH, evaluation_images  # noqa: E402
-from recipes.hardware import choose_precision  # noqa: E402
-from recipes.network import Network  # noqa: E402
-from recipes.training import compile_for_soft_labels, make_optimizer, training_pipeline  # noqa: E402
+import callbacks
+from recipes import get_recipe, load_data
+from recipes.evaluation.judging import EVALUATION_BATCH, evaluation_images
+from recipes.hardware import choose_precision
+from recipes.network import Network
+from recipes.training import compile_for_soft_labels, make_optimizer, training_pipeline
 
 TARGET = 0.05
 # The validation of the plain side, among the seconds of callbacks.

@@ -3,10 +3,10 @@
 All in one process, held to one core, in alternating rounds; the table gives medians and, of rounds
 side by side, the median ratio. Images are random bytes in memory, uint8, in batches of 128.
 
-    python benchmarks/augment.py
-    python benchmarks/augment.py --rows randaugment,blur --sizes 224 --rounds 7 --json
-    python benchmarks/augment.py --rows shift,shift_mix --sizes 28 --channels 1
-    python benchmarks/augment.py --training
+    python benchmarks/augmentation.py
+    python benchmarks/augmentation.py --rows randaugment,blur --sizes 224 --rounds 7 --json
+    python benchmarks/augmentation.py --rows shift,shift_mix --sizes 28 --channels 1
+    python benchmarks/augmentation.py --training
 
 Columns, in thousand images per second of processor time unless said otherwise:
     ours      a function of `augment` in `Dataset.map`, uint8 in, its result cast to float32, which
@@ -30,10 +30,8 @@ import os
 import sys
 from pathlib import Path
 
-# Run as a program, this folder comes first on the path, and `augment` would be this file.
-_FOLDER = Path(__file__).resolve().parent
-sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != _FOLDER]
-sys.path.insert(0, str(_FOLDER.parent))
+# Run as a program, only this folder is on the path, not that of the package of its parts.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 

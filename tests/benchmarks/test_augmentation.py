@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from benchmarks._augmentation import measure, ours, rows, stock, table
 
-PROGRAM = Path(__file__).parents[2] / "benchmarks" / "augment.py"
+PROGRAM = Path(__file__).parents[2] / "benchmarks" / "augmentation.py"
 
 
 def test_every_row_is_made_by_both_sides():
