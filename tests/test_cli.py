@@ -22,6 +22,7 @@ COMMANDS = (
     "predict",
     "export",
     "report",
+    "compare",
     "check-data",
     "preflight",
     "diagnose",

@@ -65,24 +65,6 @@ def _file_rows(export):
         yield file["file"], f"{file['bytes'] / 1000:.0f} kB", meaning
 
 
-def metrics_rows(metrics: dict) -> list[tuple[str, str]]:
-    """Return `(name, value)` rows of classification metrics."""
-    low, high = metrics["accuracy_interval"]
-    interval = f"(95 %: {100 * low:.2f} to {100 * high:.2f})"
-    rows = [
-        ("images", f"{metrics['images']:,}"),
-        ("accuracy", f"{100 * metrics['accuracy']:.2f} % {interval}"),
-    ]
-    if metrics.get("top5_accuracy") is not None:
-        rows.append(("top-5 accuracy", f"{100 * metrics['top5_accuracy']:.2f} %"))
-    names = {
-        "nll": "negative log-likelihood",
-        "brier": "Brier score",
-        "ece": "expected calibration error",
-    }
-    return rows + [(text, f"{metrics[name]:.4f}") for name, text in names.items()]
-
-
 def export_rows(export: dict) -> list[tuple[str, str, str, str, str]]:
     """Return `(file, kB, accuracy, agreement, ms)` rows of an export."""
     return [
