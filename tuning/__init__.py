@@ -3,10 +3,13 @@
 import importlib
 
 _PUBLIC = {
+    "cluster": "tuning.clustering",
+    "describe_weights": "tuning.kernels",
     "export_again": "tuning.pipeline",
     "export_run": "tuning.export",
     "export_tflite": "tuning.tflite",
     "inspect_tflite": "tuning.flatbuffer",
+    "prune": "tuning.pruning",
     "resume_and_export": "tuning.pipeline",
     "train_and_export": "tuning.pipeline",
 }
