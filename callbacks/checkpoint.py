@@ -19,6 +19,7 @@ from callbacks._checkpoint_files import (
     remove_others,
     write_checkpoint,
 )
+from callbacks._monitoring import better_direction
 from callbacks._resume_data import EpochData, skip_first
 from callbacks._resume_states import (
     callback_state,
@@ -37,7 +38,6 @@ from callbacks._resume_variables import (
     run_variables,
     variables_signature,
 )
-from callbacks.early_stopping import better_direction
 
 
 class _EpochIsOver:

@@ -1,57 +1,21 @@
 """Early stopping that cannot keep a diverged epoch and says what it did."""
 
-import difflib
 import math
 
 import keras
 import numpy as np
 
-from callbacks._measured import CALIBRATION_NAMES, VALIDATION_NAMES
+from callbacks._monitoring import Monitored, better_direction
 from callbacks.stopping_criteria import check_class_counts, standard_error
-
-# A metric whose name holds one of these grows, or shrinks, as the model gets better.
-_GROWING = ("acc", "auc", "precision", "recall", "f1", "fbeta", "iou", "r2", "kappa")
-_SHRINKING = (
-    *("loss", "error", "entropy", "divergence", "hinge", "poisson"),
-    *("ece", "mce", "nll", "brier", "mse", "mae", "mape", "rmse"),
-)
-# What other callbacks of this package add to the logs of an epoch.
-_ADDED = (*VALIDATION_NAMES, *(f"val_{name}" for name in CALIBRATION_NAMES))
-
-
-def better_direction(monitor: str) -> str:
-    """Return `"max"` or `"min"` from the name of a metric.
-
-    Raises:
-        ValueError: If the name does not tell.
-
-    Example:
-        >>> better_direction("val_accuracy"), better_direction("val_loss")
-        ('max', 'min')
-    """
-    name = monitor.lower().removeprefix("val_")
-    if any(word in name for word in _SHRINKING):
-        return "min"
-    if any(word in name for word in _GROWING):
-        return "max"
-    raise ValueError(
-        f"cannot tell from its name whether {monitor!r} grows or shrinks as the model gets better: "
-        f"say mode='max' or mode='min'{_nearest(monitor, _ADDED)}"
-    )
-
-
-def _nearest(name, known):
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 class EarlyStopping(keras.callbacks.Callback):
     """Stop when a measure no longer improves; end on the weights of the best epoch.
 
     Unlike the stock callback: a measure that does not exist raises after the first batch instead of
-    warning for ever; a value that is not finite never becomes
-    the best; the best weights are restored whether or not training stopped early; with `average`,
-    they are the averaged ones, those that were measured; and its state can be saved and restored.
+    warning for ever; a value that is not finite never becomes the best; the best weights are
+    restored whether or not training stopped early; with `average`, they are the averaged ones, those
+    that were measured; and its state can be saved and restored.
 
     Args:
         monitor: Name in the epoch's logs.
@@ -142,7 +106,8 @@ class EarlyStopping(keras.callbacks.Callback):
         self._verdict = None
         self._losses = {"loss": [], "val_loss": []}
         self._best_weights = None
-        self._checked = False
+        names = (monitor, *(guard.monitor for guard in self.guards))
+        self._monitored = Monitored("EarlyStopping", names, added)
 
     def improves(self, value: float, best: float | None) -> bool:
         """Whether `value` is better than `best` by more than `min_delta`."""
@@ -156,19 +121,13 @@ class EarlyStopping(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         """Look, once, whether what is monitored can exist at all."""
-        if self._checked or not logs:
-            return
-        self._checked = True
-        known = {*logs, *(f"val_{name}" for name in logs), *_ADDED, *self.added}
-        for name in (self.monitor, *(guard.monitor for guard in self.guards)):
-            if name not in known:
-                raise ValueError(f"{self._unknown(name, logs)}; added=[...] names what is yours")
+        self._monitored.check(logs)
 
     def on_epoch_end(self, epoch, logs=None):
         """Compare, remember, perhaps stop."""
         logs = logs or {}
-        value = self._value(self.monitor, logs)
-        kept = all(guard.holds(self._value(guard.monitor, logs)) for guard in self.guards)
+        value = self._monitored.value(self.monitor, logs)
+        kept = all(guard.holds(self._monitored.value(guard.monitor, logs)) for guard in self.guards)
         if kept and self.improves(value, self.best):
             self.best, self.best_epoch = value, epoch + 1
             if self.restore_best_weights:
@@ -183,7 +142,7 @@ class EarlyStopping(keras.callbacks.Callback):
         """Stop if patience has run out or the criterion says so."""
         if self.criterion is not None:
             for name, losses in self._losses.items():
-                losses.append(self._value(name, logs))
+                losses.append(self._monitored.value(name, logs))
             if epoch >= self.min_epochs and all(map(math.isfinite, self._losses["val_loss"])):
                 self._verdict = self.criterion.verdict(*self._losses.values())
         if self.patience is not None and self._wait >= self.patience:
@@ -191,19 +150,6 @@ class EarlyStopping(keras.callbacks.Callback):
         if self._verdict:
             self.stopped_epoch = epoch + 1
             self.model.stop_training = True
-
-    def _value(self, name, logs):
-        if name not in logs:
-            raise ValueError(self._unknown(name, logs))
-        return float(logs[name])
-
-    @staticmethod
-    def _unknown(name, logs):
-        known = sorted(logs)
-        return (
-            f"EarlyStopping monitors {name!r}, which training does not report "
-            f"(it reports {', '.join(known)}){_nearest(name, [*known, *_ADDED])}"
-        )
 
     def _measured_weights(self):
         if self.average is None:

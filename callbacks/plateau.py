@@ -8,8 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from callbacks._monitoring import Monitored, better_direction
 from callbacks._optimizers import inner_optimizer
-from callbacks.early_stopping import _ADDED, _nearest, better_direction
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ class ReduceOnPlateau(keras.callbacks.Callback):
         # The schedule of the optimizer, or None for a plain number.
         self._scaled = None
         self._restored = False
-        self._checked = False
+        self._monitored = Monitored("ReduceOnPlateau", [monitor], added)
 
     def on_train_begin(self, logs=None):
         """Get hold of the learning rate."""
@@ -227,26 +227,12 @@ class ReduceOnPlateau(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         """Look, once, whether what is monitored can exist at all."""
-        if self._checked or not logs:
-            return
-        self._checked = True
-        known = {*logs, *(f"val_{name}" for name in logs), *_ADDED, *self.added}
-        if self.monitor not in known:
-            raise ValueError(f"{self._unknown(logs)}; added=[...] names what is yours")
-
-    def _unknown(self, logs):
-        known = sorted(logs)
-        return (
-            f"ReduceOnPlateau monitors {self.monitor!r}, which training does not report "
-            f"(it reports {', '.join(known)}){_nearest(self.monitor, [*known, *_ADDED])}"
-        )
+        self._monitored.check(logs)
 
     def on_epoch_end(self, epoch, logs=None):
         """Compare, remember, perhaps reduce."""
         logs = {} if logs is None else logs
-        if self.monitor not in logs:
-            raise ValueError(self._unknown(logs))
-        value = float(logs[self.monitor])
+        value = self._monitored.value(self.monitor, logs)
         logs["learning_rate"] = self._rate()
         self._plateau, due = next_plateau(
             self._plateau,

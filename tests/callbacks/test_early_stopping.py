@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from callbacks import Bound, EarlyStopping, GeneralizationLoss, WeightAverage
-from callbacks.early_stopping import better_direction
+from callbacks._monitoring import better_direction
 
 NAN = float("nan")
 

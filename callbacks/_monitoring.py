@@ -1,0 +1,85 @@
+"""What the callbacks that watch a measure have in common: its direction, and whether it exists."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+
+from callbacks._measured import CALIBRATION_NAMES, VALIDATION_NAMES
+
+# A metric whose name holds one of these grows, or shrinks, as the model gets better.
+_GROWING = ("acc", "auc", "precision", "recall", "f1", "fbeta", "iou", "r2", "kappa")
+_SHRINKING = (
+    *("loss", "error", "entropy", "divergence", "hinge", "poisson"),
+    *("ece", "mce", "nll", "brier", "mse", "mae", "mape", "rmse"),
+)
+# What other callbacks of this package add to the logs of an epoch.
+_ADDED = (*VALIDATION_NAMES, *(f"val_{name}" for name in CALIBRATION_NAMES))
+
+
+def better_direction(monitor: str) -> str:
+    """Return `"max"` or `"min"` from the name of a metric.
+
+    Raises:
+        ValueError: If the name does not tell.
+
+    Example:
+        >>> better_direction("val_accuracy"), better_direction("val_loss")
+        ('max', 'min')
+    """
+    name = monitor.lower().removeprefix("val_")
+    if any(word in name for word in _SHRINKING):
+        return "min"
+    if any(word in name for word in _GROWING):
+        return "max"
+    raise ValueError(
+        f"cannot tell from its name whether {monitor!r} grows or shrinks as the model gets better: "
+        f"say mode='max' or mode='min'{_nearest(monitor, _ADDED)}"
+    )
+
+
+class Monitored:
+    """The names that a callback looks for in the logs.
+
+    Args:
+        who: Name of the callback, for messages.
+        names: What it looks for.
+        added: Names that callbacks of the user's own add to the logs of an epoch.
+    """
+
+    def __init__(self, who: str, names: Iterable[str], added: Iterable[str] = ()):
+        self._who = who
+        self._names = tuple(names)
+        self._added = tuple(added)
+        self._checked = False
+
+    def check(self, logs: Mapping | None) -> None:
+        """Raise, after the first batch, if the logs of an epoch will not have a name.
+
+        Args:
+            logs: Of a batch. The epoch's also hold what is measured on validation data, and what
+                callbacks add.
+        """
+        if self._checked or not logs:
+            return
+        self._checked = True
+        known = {*logs, *(f"val_{name}" for name in logs), *_ADDED, *self._added}
+        for name in self._names:
+            if name not in known:
+                raise ValueError(f"{self._unknown(name, logs)}; added=[...] names what is yours")
+
+    def value(self, name: str, logs: Mapping) -> float:
+        """Return what the logs of an epoch say; raise if they say nothing."""
+        if name not in logs:
+            raise ValueError(self._unknown(name, logs))
+        return float(logs[name])
+
+    def _unknown(self, name, logs):
+        known = sorted(logs)
+        return (
+            f"{self._who} monitors {name!r}, which training does not report "
+            f"(it reports {', '.join(known)}){_nearest(name, [*known, *_ADDED])}"
+        )
+
+
+def _nearest(name, known):
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
