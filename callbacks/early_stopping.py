@@ -14,8 +14,8 @@ class EarlyStopping(keras.callbacks.Callback):
 
     Unlike the stock callback: a measure that does not exist raises after the first batch instead of
     warning for ever; a value that is not finite never becomes the best; the best weights are
-    restored whether or not training stopped early; with `average`, they are the averaged ones, those
-    that were measured; and its state can be saved and restored.
+    restored whether or not training stopped early; with `average`, they are the averaged ones,
+    those that were measured; and its state can be saved and restored.
 
     Args:
         monitor: Name in the epoch's logs.
