@@ -4,6 +4,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Most of a test is tracing and compiling on one core. Two processes of some 6 GB; a file is tested in
+# one of them, so that its tests share what they set up.
+SIDE_BY_SIDE ?= --numprocesses 2 --dist loadfile
 
 .PHONY: demo test test-slow lint format clean
 
@@ -11,10 +14,10 @@ demo: $(VENV)/installed
 	$(BIN)/recipes demo --out $(or $(OUT),runs/demo)
 
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" $(SIDE_BY_SIDE)
 
 test-slow: $(VENV)/installed-test
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow $(SIDE_BY_SIDE)
 
 lint: $(VENV)/installed-lint
 	$(BIN)/ruff check .
