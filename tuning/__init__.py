@@ -3,6 +3,7 @@
 import importlib
 
 _PUBLIC = {
+    "allocate": "tuning.layer_sensitivity",
     "cluster": "tuning.clustering",
     "describe_weights": "tuning.kernels",
     "export_again": "tuning.pipeline",
@@ -11,6 +12,7 @@ _PUBLIC = {
     "inspect_tflite": "tuning.flatbuffer",
     "prune": "tuning.pruning",
     "resume_and_export": "tuning.pipeline",
+    "sensitivity": "tuning.layer_sensitivity",
     "train_and_export": "tuning.pipeline",
 }
 
