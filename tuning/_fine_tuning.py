@@ -12,7 +12,7 @@ import numpy as np
 
 from recipes.errors import ConfigError, DataError, RunError, nearest
 from recipes.files import write_json
-from recipes.models.replay import trace
+from recipes.models.replay import functional_class, trace
 from tuning.kernels import calls_of
 
 _LOG = logging.getLogger("keras_recipes.fine_tuning")
@@ -64,7 +64,11 @@ class Objective:
 
 def plain_copy(model: keras.Model) -> keras.Model:
     """Return a model of the same layers, names and weights with variables of its own."""
-    copy = keras.models.clone_model(model)
+    if type(model) in (keras.Sequential, functional_class()):
+        # `clone_model` would give the inputs other names.
+        copy = type(model).from_config(model.get_config())
+    else:
+        copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
     for call in trace(copy).calls:
         # What it adapted to lies in its weights; it computes with numbers derived from them.

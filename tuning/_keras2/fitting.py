@@ -14,6 +14,7 @@ from tuning._fine_tuning import Objective
 from tuning._keras2.guard import load_tf_keras
 
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
+_ADVICE = "try a lower learning_rate"
 # Of a Keras 3 optimizer: what tf_keras knows under another name, or not at all when it is unused.
 _UNUSED = {"loss_scale_factor": None, "gradient_accumulation_steps": None, "name": None}
 
@@ -57,7 +58,7 @@ def fit(model, fitting: Fitting, own=(), on_epoch: Callable[[int, dict], None] |
         on_epoch: Receives the epoch, from 0, and its measures as plain numbers, after all others.
 
     Raises:
-        RecipesError: If the loss is not a number at some step's end.
+        RecipesError: If the loss of an epoch or a weight in the end is not finite.
     """
     tf_keras = load_tf_keras()
     total = fitting.epochs * fitting.steps
@@ -79,6 +80,8 @@ def fit(model, fitting: Fitting, own=(), on_epoch: Callable[[int, dict], None] |
         callbacks=callbacks,
         verbose=0,
     )
+    if not all(np.isfinite(weight).all() for weight in model.get_weights()):
+        raise RecipesError(f"training diverged: weights are not finite; {_ADVICE}")
 
 
 def check_optimizer(optimizer, learning_rate) -> None:
@@ -240,7 +243,7 @@ def _watching(tf_keras, on_epoch):
             if not math.isfinite(measures["loss"]):
                 raise RecipesError(
                     f"training diverged in epoch {epoch + 1}: the loss is {measures['loss']}; "
-                    "try a lower learning_rate"
+                    f"{_ADVICE}"
                 )
             if on_epoch is not None:
                 on_epoch(epoch, measures)
