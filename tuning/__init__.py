@@ -3,14 +3,19 @@
 import importlib
 
 _PUBLIC = {
+    "DistillationLoss": "tuning.distillation",
+    "LabelAccuracy": "tuning.distillation",
     "allocate": "tuning.layer_sensitivity",
     "cluster": "tuning.clustering",
     "describe_weights": "tuning.kernels",
+    "distill": "tuning.distillation",
+    "distillation_model": "tuning.distillation",
     "export_again": "tuning.pipeline",
     "export_run": "tuning.export",
     "export_tflite": "tuning.tflite",
     "inspect_tflite": "tuning.flatbuffer",
     "prune": "tuning.pruning",
+    "quantize_aware": "tuning.quantization",
     "resume_and_export": "tuning.pipeline",
     "sensitivity": "tuning.layer_sensitivity",
     "train_and_export": "tuning.pipeline",

@@ -42,16 +42,46 @@ def convert(model, quantization: str | None, calibration_images: np.ndarray | No
         converter.representative_dataset = lambda: ([image] for image in examples)
         converter.inference_input_type = tf.uint8
         converter.inference_output_type = tf.float32
+    content = _run_quietly(converter, model.name)
+    return with_float_softmax(content) if quantization == "int8" else content
+
+
+def convert_rounded(function, model, name: str) -> bytes:
+    """Convert a function that says itself how its results are rounded, as training left it.
+
+    Args:
+        function: Concrete function of images to `{"probabilities": ...}` with fake quantization,
+            that of its images from 0 to 255.
+        model: What holds its variables.
+        name: Of the Keras model, for messages.
+
+    Returns:
+        A `.tflite` file: input `images`, uint8 with scale 1 and zero point 0; output
+        `probabilities`, float32. What the function does not round stays float.
+
+    Raises:
+        RecipesError: As `convert`.
+    """
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], model)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.inference_input_type = tf.uint8
+    converter.inference_output_type = tf.float32
+    return with_float_softmax(_run_quietly(converter, name))
+
+
+def _run_quietly(converter, name) -> bytes:
     try:
         with captured_output(understood=RecipesError):
-            content = _run(converter, model)
+            return _run(converter, name)
     except RecipesError:
         raise
     except Exception as error:  # The converter raises many kinds, all about the model.
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = lines[0][:300] if lines else type(error).__name__
-        raise RecipesError(f"{_failure(model)}: {reason}") from error
-    return with_float_softmax(content) if quantization == "int8" else content
+        raise RecipesError(f"{_failure(name)}: {reason}") from error
 
 
 def _frozen_function(model) -> Any:
@@ -99,7 +129,7 @@ def _full_range(images: np.ndarray) -> list[np.ndarray]:
     return examples
 
 
-def _run(converter, model) -> bytes:
+def _run(converter, name) -> bytes:
     try:
         return converter.convert()
     except Exception as error:
@@ -107,13 +137,13 @@ def _run(converter, model) -> bytes:
         if not missing:
             raise
         raise RecipesError(
-            f"{_failure(model)}: TFLite has no kernel for {', '.join(sorted(set(missing)))}, only "
+            f"{_failure(name)}: TFLite has no kernel for {', '.join(sorted(set(missing)))}, only "
             "TensorFlow has (Flex operations are not written)"
         ) from error
 
 
-def _failure(model) -> str:
-    return f"model {model.name!r} cannot become a TFLite file"
+def _failure(name) -> str:
+    return f"model {name!r} cannot become a TFLite file"
 
 
 def check_calibration(images: np.ndarray | None, shape: tuple[int, int, int]) -> np.ndarray:

@@ -2,11 +2,10 @@
 
 import io
 import json
-import logging
 import os
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,18 +13,32 @@ from typing import Any
 import numpy as np
 
 from recipes.errors import ConfigError, RecipesError, RunError, nearest
-from recipes.evaluation.classifier import KerasClassifier, LiteRTClassifier
+from recipes.evaluation.classifier import KerasClassifier
 from recipes.evaluation.litert import FACTS_FILE, LABELS_FILE
 from recipes.files import atomic_path
 from tuning.conversion import check_calibration, convert
+from tuning.flatbuffer import (
+    input_quantization,
+    with_byte_input,
+    with_integer_ends,
+    with_metadata,
+)
+from tuning.metadata import METADATA_NAME, image_classifier_metadata
+from tuning.verification import verify_tflite
 
-_LOG = logging.getLogger("keras_recipes.export")
-QUANTIZATIONS = ("float32", "float16", "int8")
-# How far the probabilities of a file may lie from those of the Keras model. float32 differs by the
-# order of additions alone, float16 by the rounding of weights to 11 bits. For int8 the mean total
-# variation distance counts: single images near a class border may move, not the whole.
-_LARGEST_DIFFERENCE = {None: 1e-4, "float16": 5e-2}
-_LARGEST_INT8_DISTANCE = 0.25
+PRECISIONS = (
+    "float32",
+    "float16",
+    "dynamic",
+    "weight-only-int8",
+    "weight-only-int4",
+    "int8",
+    "int8-only",
+    "16x8",
+)
+# Ranges of activations have to be known for these.
+CALIBRATED = ("int8", "int8-only", "16x8")
+_BY_LITERT_QUANTIZER = ("dynamic", "weight-only-int8", "weight-only-int4", "16x8")
 _CHECKED_IMAGES = 32
 
 
@@ -33,88 +46,154 @@ def export_tflite(
     model,
     path: str | os.PathLike,
     *,
-    quantization: str | None = None,
+    precision: str = "float32",
     calibration_images: np.ndarray | None = None,
     contract: dict[str, Any] | None = None,
+    check_images: np.ndarray | None = None,
 ) -> Path:
     """Write a Keras classifier as a `.tflite` file that needs nothing but the LiteRT interpreter.
 
-    Normalisation and temperature are inside the file, and class names, input contract and
-    provenance travel in it: a small zip archive at its end holds `labels.txt` and
-    `keras_recipes.json` (`unzip -p model.tflite labels.txt`; interpreters ignore it).
+    Normalisation and temperature are inside the file (the temperature in the weights of the last
+    layer, without an operation of its own). Class names, input contract and provenance travel in
+    it: a small zip archive at its end holds `labels.txt` and `keras_recipes.json`
+    (`unzip -p model.tflite labels.txt`; interpreters ignore it), and TFLite's metadata buffer
+    points to the labels, so that MediaPipe and other TFLite tools find them (`tuning.metadata`).
 
     The file gets its name only after the interpreter has run it and its probabilities were
-    compared with those of `model`. The same model and calibration images give the same bytes.
+    compared with those of `model`; the tolerances are in `tuning.verification`. The same model and
+    calibration images give the same bytes. Flex operations are never written: the LiteRT
+    interpreter has no kernels for them, so such a file could not be checked.
+
+    Precisions (figures of each in `benchmarks/RESULTS.md`, by `benchmarks/precisions.py`):
+
+    - `"float32"`: all in float32.
+    - `"float16"`: half-precision weights, half the bytes, float32 arithmetic.
+    - `"dynamic"`: int8 weights; convolutions and dense layers quantize activations as they run.
+      Needs no calibration.
+    - `"weight-only-int8"`, `"weight-only-int4"`: integer weights, float32 arithmetic; a quarter and
+      an eighth of the bytes, not faster than float32 (4 bits: far slower).
+    - `"int8"`: integer weights and arithmetic, about a quarter of the bytes, fastest on CPUs. Takes
+      uint8 images (scale 1, zero point 0: the bytes as they are), gives float32 probabilities; its
+      one float operation is the final softmax. Made by the converter, see
+      `tuning.litert_quantizer` for why.
+    - `"int8-only"`: the same, for accelerators without float arithmetic: int8 in (scale 1, zero
+      point -128: byte minus 128) and int8 probabilities out, in steps of 1/256.
+    - `"16x8"`: int16 activations, int8 weights: nearly the accuracy of float32; most processors
+      have no fast kernels for it.
 
     Args:
         model: Built Keras model: one input of images `(None, H, W, C)` in `[0, 255]`, one output of
             probabilities `(None, classes)`. Mixed-precision models are exported in float32.
         path: Where to write, ending in `.tflite`; an existing file is replaced.
-        quantization: `None` or `"float32"`; `"float16"`: half-precision weights, half the bytes,
-            float32 arithmetic; `"int8"`: integer weights and arithmetic, about a quarter of the
-            bytes. An int8 file takes uint8 images (scale 1, zero point 0: the bytes as they are)
-            and gives float32 probabilities; its one float operation is the final softmax.
-        calibration_images: For `"int8"`: 200 to 500 *training* images, shape `(n, H, W, C)`,
-            values in `[0, 255]`; they fix the ranges of all intermediate results.
+        precision: One of `PRECISIONS`, as above.
+        calibration_images: For `"int8"`, `"int8-only"` and `"16x8"`: 200 to 500 *training* images,
+            shape `(n, H, W, C)`, values in `[0, 255]`; they fix the ranges of all intermediate
+            results.
         contract: JSON-like facts to travel in the file beside those that the model's
-            `CalibratedSoftmax` carries; `"class_names"` and `"provenance"` may be among them.
+            `CalibratedSoftmax` carries; `"class_names"` and `"provenance"` may be among them, and
+            `"description"`, `"author"`, `"license"` and `"version"` go into TFLite's metadata, too.
+        check_images: Real images to compare file and model on. Without them the first calibration
+            images serve, or else noise.
 
     Returns:
         `path`.
 
     Raises:
-        ConfigError: If `quantization` or the suffix of `path` is unknown.
+        ConfigError: If `precision` or the suffix of `path` is unknown, or it needs
+            `litert-quantizer` and that is not installed.
         DataError: If `calibration_images` are missing, empty, or of another shape or range.
         RecipesError: If the model cannot be converted, or the file computes something else than
             the model.
         RunError: If `path` cannot be written.
 
     Example:
-        >>> export_tflite(model, "model.tflite", quantization="int8",
+        >>> export_tflite(model, "model.tflite", precision="int8",
         ...               calibration_images=images[:300])  # doctest: +SKIP
     """
-    path = Path(path)
-    quantization = known_quantization(quantization)
-    if path.suffix != ".tflite":
-        raise ConfigError(f"path must end in .tflite, received: {path}")
-    if not path.parent.is_dir():
-        raise RunError(f"cannot write {path}: there is no folder {path.parent}")
-    shape = _image_shape(model)
+    precision = known_precision(precision)
+    path = check_path(path)
+    shape = image_shape(model)
     classifier = KerasClassifier(in_float32(model))
     images = None
-    if quantization == "int8" or calibration_images is not None:
+    if precision in CALIBRATED or calibration_images is not None:
         images = check_calibration(calibration_images, shape)
-    facts = _facts(classifier, quantization, contract, 0 if images is None else len(images))
-    comparison = _Comparison(classifier, _check_images(images, shape))
+    facts = collect_facts(classifier, precision, contract, 0 if images is None else len(images))
+    if check_images is None:
+        check_images = images_to_check(images, shape)
+    comparison = Comparison(classifier, check_images)
     content = convert(classifier.model, None)
-    if quantization is not None:
+    if precision != "float32":
         # What is wrong in float32 already is found there: on numbers that are not finite the
         # converter's calibration can end the whole process.
         with tempfile.TemporaryDirectory() as scratch:
             float_path = Path(scratch) / "float32.tflite"
             float_path.write_bytes(content)
-            comparison.check(float_path, None)
-        content = convert(classifier.model, quantization, images)
+            comparison.check(float_path, "float32")
+        content = _quantized(classifier.model, content, precision, images)
+    return write_checked(path, content, facts, lambda file: comparison.check(file, precision))
+
+
+def known_precision(precision: str) -> str:
+    """Return the name; `ConfigError` for an unknown one."""
+    if precision not in PRECISIONS:
+        raise ConfigError(
+            f"precision must be one of {', '.join(PRECISIONS)}, received: {precision!r}"
+            + nearest(str(precision), PRECISIONS)
+        )
+    return precision
+
+
+def _quantized(model, content: bytes, precision: str, images: np.ndarray | None) -> bytes:
+    """Return the file in one of the other precisions; `content` is the float32 file."""
+    if precision in _BY_LITERT_QUANTIZER:
+        from tuning import litert_quantizer
+
+        if precision == "dynamic":
+            return litert_quantizer.quantize_dynamic(content)
+        if precision == "16x8":
+            return litert_quantizer.quantize_static(
+                content, images, activation_bits=16, input_type="float32"
+            )
+        return litert_quantizer.quantize_weights(content, 4 if precision.endswith("4") else 8)
+    if precision == "float16":
+        return convert(model, "float16")
+    content = with_byte_input(convert(model, "int8", images))
+    if precision == "int8-only":
+        content = with_integer_ends(content)
+    wanted = (1.0, 0) if precision == "int8" else (1.0, -128)
+    if input_quantization(content) != wanted:
+        raise RecipesError(
+            f"the input of the {precision} file must have scale and zero point {wanted}, "
+            f"it has {input_quantization(content)}; not written"
+        )
+    return content
+
+
+def check_path(path: str | os.PathLike) -> Path:
+    """Return where a file is to be written, or say why it cannot be."""
+    path = Path(path)
+    if path.suffix != ".tflite":
+        raise ConfigError(f"path must end in .tflite, received: {path}")
+    if not path.parent.is_dir():
+        raise RunError(f"cannot write {path}: there is no folder {path.parent}")
+    return path
+
+
+def write_checked(
+    path: Path, content: bytes, facts: dict[str, Any], check: Callable[[Path], None]
+) -> Path:
+    """Write a file with the facts in it, under its name only after `check` has let it pass."""
+    content = with_metadata(content, METADATA_NAME, _metadata(facts))
     try:
         with atomic_path(path) as temporary:
             temporary.write_bytes(content + _archive(facts, len(content)))
-            comparison.check(temporary, quantization)
+            check(temporary)
     except OSError as error:
         raise RunError(f"cannot write {path}: {error.strerror or error}") from error
     return path
 
 
-def known_quantization(quantization: str | None) -> str | None:
-    """Return the name the converter uses, `None` for float32; `ConfigError` for an unknown one."""
-    if quantization is not None and quantization not in QUANTIZATIONS:
-        raise ConfigError(
-            f"quantization must be one of {', '.join(QUANTIZATIONS)}, received: {quantization!r}"
-            + nearest(str(quantization), QUANTIZATIONS)
-        )
-    return None if quantization == "float32" else quantization
-
-
-def _image_shape(model) -> tuple[int, int, int]:
+def image_shape(model) -> tuple[int, int, int]:
     """Return `(H, W, C)` of a model that can be exported; say what is wrong with any other."""
     import keras
 
@@ -161,9 +240,9 @@ def _layers(model) -> Iterator[Any]:
             yield from _layers(layer)
 
 
-def _facts(
+def collect_facts(
     classifier: KerasClassifier,
-    quantization: str | None,
+    precision: str,
     contract: dict[str, Any] | None,
     calibration_images: int,
 ) -> dict[str, Any]:
@@ -176,7 +255,9 @@ def _facts(
         "parameters": classifier.model.count_params(),
         "export_versions": versions(),
     }
-    if quantization == "int8":
+    if precision in _BY_LITERT_QUANTIZER:
+        provenance["export_versions"]["litert-quantizer"] = _version("litert-quantizer")
+    if precision in CALIBRATED:
         provenance["calibration_images"] = calibration_images
     class_names = [str(name) for name in given.pop("class_names", classifier.class_names)]
     if len(class_names) != len(classifier.class_names):
@@ -186,7 +267,7 @@ def _facts(
         )
     contract = {**classifier.contract, **given}
     contract.pop("provenance", None)
-    shape = list(_image_shape(classifier.model))
+    shape = list(image_shape(classifier.model))
     if list(contract["image_shape"]) != shape:
         stated = list(contract["image_shape"])
         raise RecipesError(f"the contract states images of shape {stated}, the model takes {shape}")
@@ -195,20 +276,38 @@ def _facts(
         "class_names": class_names,
         "contract": contract,
         "temperature": classifier.temperature,
-        "quantization": quantization or "float32",
+        "quantization": precision,
         "provenance": provenance,
     }
 
 
 def versions() -> dict[str, str]:
     """Return the versions of the packages that make a file."""
-    versions = {}
-    for package in ("keras-recipes", "keras", "tensorflow"):
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:  # Used from a checkout.
-            versions[package] = "not installed"
-    return versions
+    return {package: _version(package) for package in ("keras-recipes", "keras", "tensorflow")}
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # Used from a checkout.
+        return "not installed"
+
+
+def _metadata(facts: dict[str, Any]) -> bytes:
+    """Return TFLite's own metadata: what of the facts it has fields for."""
+    names, contract = facts["class_names"], facts["contract"]
+    shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+    return image_classifier_metadata(
+        image_shape=contract["image_shape"],
+        labels_file=LABELS_FILE,
+        name=facts["provenance"]["model"],
+        description=str(
+            contract.get("description") or f"Classifies images into {len(names)} classes: {shown}"
+        ),
+        version=str(contract.get("version") or ""),
+        author=str(contract.get("author") or ""),
+        license=str(contract.get("license") or ""),
+    )
 
 
 def _archive(facts: dict[str, Any], offset: int) -> bytes:
@@ -218,56 +317,34 @@ def _archive(facts: dict[str, Any], offset: int) -> bytes:
     except (TypeError, ValueError) as error:
         raise RecipesError(f"contract must hold what JSON can: {error}") from error
     labels = "".join(" ".join(name.splitlines()) + "\n" for name in facts["class_names"])
-    # zipfile writes the positions of its entries as they will be in the whole file.
+    # zipfile writes the positions of its entries as they will be in the whole file. They are
+    # stored as they are: MediaPipe refuses a file with a compressed archive.
     stream = io.BytesIO(b"\0" * offset)
-    with zipfile.ZipFile(stream, "a", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(stream, "a", zipfile.ZIP_STORED) as archive:
         for name, content in ((LABELS_FILE, labels), (FACTS_FILE, text)):
             entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-            entry.compress_type = zipfile.ZIP_DEFLATED
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, content.encode("utf-8"))
     return stream.getvalue()[offset:]
 
 
-def _check_images(images: np.ndarray | None, shape: tuple[int, int, int]) -> np.ndarray:
+def images_to_check(images: np.ndarray | None, shape: tuple[int, int, int]) -> np.ndarray:
     """Return images to compare file and model on: calibration images, or else noise."""
     if images is not None:
         return images[:_CHECKED_IMAGES]
     return np.random.default_rng(0).integers(0, 256, (_CHECKED_IMAGES // 2, *shape), np.uint8)
 
 
-class _Comparison:
+class Comparison:
     """What the Keras model makes of some images, to hold files against."""
 
     def __init__(self, classifier: KerasClassifier, images: np.ndarray):
+        self._classifier = classifier
         self._images = images
         self._expected = classifier.predict(images)
 
-    def check(self, path: Path, quantization: str | None) -> None:
+    def check(self, path: Path, precision: str) -> None:
         """Run the file and raise `RecipesError` unless it computes what the model computes."""
-        name = quantization or "float32"
-        try:
-            received = LiteRTClassifier(path).predict(self._images)
-        except RecipesError as error:
-            reason = str(error).replace(str(path), "it")
-            raise RecipesError(f"the {name} TFLite file of the model is wrong: {reason}") from error
-        difference = float(np.abs(self._expected - received).max())
-        distance = float(np.abs(self._expected - received).sum(axis=1).mean() / 2)
-        same = self._expected.argmax(axis=1) == received.argmax(axis=1)
-        _LOG.info(
-            "%s file against the Keras model on %d images: largest difference %.2g, agreement %.3f",
-            *(name, len(self._images), difference, same.mean()),
+        verify_tflite(
+            path, self._classifier, self._images, precision=precision, expected=self._expected
         )
-        limit = _LARGEST_DIFFERENCE.get(quantization, np.inf)
-        if difference > limit:
-            raise RecipesError(
-                f"the {name} TFLite file differs from the model by {difference:.2g} in a "
-                f"probability, more than {limit:g}; not written"
-            )
-        if quantization == "int8" and distance > _LARGEST_INT8_DISTANCE:
-            raise RecipesError(
-                "the int8 TFLite file does not compute what the model does: total variation "
-                f"distance of the probabilities {distance:.2f}, more than "
-                f"{_LARGEST_INT8_DISTANCE}, top-1 agreement {same.mean():.2f}; not written. "
-                "Are the calibration images like the training images?"
-            )

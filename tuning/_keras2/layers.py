@@ -187,6 +187,36 @@ class Converter:
             return self._same(call, "Conv1D", inputs)
         return affine.one_dimensional_convolution(self, call, inputs)
 
+    def _SeparableConv2D(self, call, inputs):
+        """Two layers in a quantizable twin, since what lies between them is rounded too."""
+        if not self.quantizable:
+            return self._same(call, "SeparableConv2D", inputs)
+        config, layers = call.operation.get_config(), self.tf_keras.layers
+        if config["data_format"] == "channels_first":
+            raise ConfigError(f"layer {call.name!r} has the channels first; put them last")
+        first = {key: config[key] for key in _SAME["DepthwiseConv2D"] if key in config}
+        first["use_bias"] = False
+        depthwise = self.layer(
+            call, "depthwise", lambda name: layers.DepthwiseConv2D(name=name, **first)
+        )
+        filters, use_bias = config["filters"], config["use_bias"]
+        pointwise = self.layer(
+            call, "", lambda name: layers.Conv2D(filters, 1, use_bias=use_bias, name=name)
+        )
+        outputs = pointwise(depthwise(inputs))
+        for layer in (depthwise, pointwise):
+            layer.trainable = call.operation.trainable
+        self.link(
+            call,
+            depthwise.name,
+            lambda weights: weights[:1],
+            lambda found, now: [*found, *now[1:]],
+        )
+        self.link(
+            call, pointwise.name, lambda weights: weights[1:], lambda found, now: [now[0], *found]
+        )
+        return self._activated(call, call.operation.activation, outputs)
+
     # Activations.
 
     def _Activation(self, call, inputs):
