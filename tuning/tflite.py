@@ -229,6 +229,10 @@ def in_float32(model):
 
     copy = keras.models.clone_model(model, clone_function=converted, recursive=True)
     copy.set_weights(model.get_weights())
+    for layer in _layers(copy):
+        # What it adapted to lies in its weights; it computes with numbers derived from them.
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()
     return copy
 
 

@@ -173,6 +173,17 @@ def test_frozen_layers_stay_frozen():
     assert model.layers[1].name in frozen
 
 
+def test_mixed_precision_keeps_what_normalisation_adapted_to():
+    normalization = layers.Normalization(dtype="mixed_bfloat16")
+    normalization.adapt(np.random.default_rng(0).uniform(100, 200, (9, *_SHAPE)))
+    model = keras.Sequential([keras.Input(_SHAPE), normalization, layers.Flatten()])
+    batch = images(model)
+    statistics = [np.asarray(weight) for weight in normalization.weights[:2]]
+    expected = (batch - statistics[0]) / np.sqrt(statistics[1])
+    found = outputs(to_tf_keras(model).model, batch)[0]
+    np.testing.assert_allclose(found, expected.reshape(len(batch), -1), rtol=1e-4, atol=1e-4)
+
+
 def test_mixed_precision_is_taken_in_float32():
     model = randomized(
         keras.Sequential(
