@@ -178,7 +178,7 @@ def run_predict(options):
 def run_export(options):
     from tuning.pipeline import export_again
 
-    result = export_again(options.folder, tuple(options.quantization))
+    result = export_again(options.folder, tuple(options.to))
     if options.json:
         return print_json(result)
     from recipes.evaluation.console import export_rows
@@ -187,6 +187,15 @@ def run_export(options):
         ("file", "kB", "accuracy", "agrees", "ms an image"), export_rows(result), right=(1, 2, 3, 4)
     )
     return 0
+
+
+def run_benchmark(options):
+    from tuning.benchmark import benchmark
+
+    result = benchmark(
+        options.files, threads=options.threads, runs=options.runs, rounds=options.rounds
+    )
+    return print_json(result.to_dict()) if options.json else print(result)
 
 
 def run_report(options):

@@ -141,15 +141,36 @@ def _parser():
         "export",
         _commands.run_export,
         "make TFLite files of a run and measure them",
-        "recipes export runs/a --quantization int8 float16",
+        "recipes export runs/a --to int8 weight-only-int4",
     )
     command.add_argument("folder", metavar="RUN", help="run folder")
     command.add_argument(
+        "--to",
+        # Its name until there were other precisions.
         "--quantization",
         nargs="+",
-        choices=("int8", "float16", "float32"),
         default=["int8", "float32"],
-        help="default: int8 float32",
+        metavar="PRECISION",
+        help="float32, float16, dynamic, weight-only-int8, weight-only-int4, int8, int8-only, 16x8 "
+        "(default: int8 float32)",
+    )
+
+    command = _add(
+        commands,
+        "benchmark",
+        _commands.run_benchmark,
+        "time TFLite files against the first of them: latency, memory, bytes",
+        "recipes benchmark runs/a/model_float32.tflite runs/a/model.tflite",
+    )
+    command.add_argument("files", nargs="+", metavar="FILE", help=".tflite files")
+    command.add_argument(
+        "--threads", type=int, default=1, metavar="N", help="of the interpreter (default: 1)"
+    )
+    command.add_argument(
+        "--runs", type=int, default=50, metavar="N", help="timed images a round (default: 50)"
+    )
+    command.add_argument(
+        "--rounds", type=int, default=10, metavar="N", help="turns of each file (default: 10)"
     )
 
     command = _add(

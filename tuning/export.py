@@ -18,21 +18,17 @@ from recipes.evaluation.classifier import (
     calibrated_head,
 )
 from recipes.evaluation.litert import measure_latency, runtime_name
-from recipes.evaluation.metrics import accuracy_difference
 from recipes.files import write_json
+from tuning.calibration_data import calibration_indices
 from tuning.flatbuffer import inspect_tflite
-from tuning.tflite import export_tflite, known_quantization, versions
+from tuning.tflite import CALIBRATED, export_tflite, known_precision, versions
+from tuning.verification import compare_probabilities, require_closeness
 
 if TYPE_CHECKING:
     from recipes.data import ImageData
 
-__all__ = ["export_run", "export_tflite"]
+__all__ = ["calibration_indices", "check_data", "export_run", "export_tflite"]
 
-_FILE_NAMES = {
-    "int8": "model.tflite",
-    "float32": "model_float32.tflite",
-    "float16": "model_float16.tflite",
-}
 _CHUNK = 512
 
 
@@ -40,51 +36,51 @@ def export_run(
     run_directory: str | os.PathLike,
     data: "ImageData",
     *,
-    quantizations: tuple[str, ...] = ("int8", "float32"),
+    precisions: tuple[str, ...] = ("int8", "float32"),
     calibration_count: int = 300,
     max_images: int | None = None,
 ) -> dict[str, Any]:
     """Export the model of a run and measure each file as it lies on disk.
 
-    Writes `model.tflite` (int8), `model_float32.tflite`, `model_float16.tflite` (those asked for)
-    and `export.json` into the run directory.
+    Writes `model.tflite` (int8), `model_float32.tflite`, `model_weight_only_int8.tflite` and so on
+    (those asked for) and `export.json` into the run directory.
 
     Args:
         run_directory: A run with its `model.keras`.
         data: The `ImageData` the run was trained on. Calibration takes training images, spread
             evenly over the classes; the figures are from the test images, or from the validation
             images if there are no test images.
-        quantizations: Any of `"int8"`, `"float32"`, `"float16"`.
-        calibration_count: Training images for int8 calibration.
+        precisions: Any of those of `export_tflite`.
+        calibration_count: Training images for calibration.
         max_images: Evaluate on so many images at most, evenly spaced; `None` takes all.
 
     Returns:
-        The content of `export.json`: `"files"` (a row each: bytes, gzip bytes, accuracy, ECE, NLL,
-        difference of the accuracy from the Keras model's with its interval, top-1 agreement and
-        largest difference of a probability against the Keras model, latency, float and Flex
-        operations), `"keras"`, `"images"`, `"split"`, `"runtime"`,
-        `"calibration_images"`, `"provenance"`.
+        The content of `export.json`: `"files"` (a row each: bytes, gzip bytes, accuracy with its
+        interval, ECE, NLL, difference of the accuracy from the Keras model's with its interval,
+        top-1 agreement, mean total variation distance and largest difference of a probability
+        against the Keras model, latency, float and Flex operations), `"keras"`, `"images"`,
+        `"split"`, `"runtime"`, `"calibration_images"`, `"provenance"`.
 
     Raises:
-        ConfigError: If a quantization is unknown or a count is below 1.
+        ConfigError: If a precision is unknown or a count is below 1.
         DataError: If the images do not fit the model.
         RecipesError: As `export_tflite`.
         RunError: If there is no run, no model in it, or it cannot be written.
     """
     directory = Path(run_directory)
-    quantizations = tuple(known_quantization(name) or "float32" for name in quantizations)
+    precisions = tuple(dict.fromkeys(known_precision(name) for name in precisions))
     if calibration_count < 1 or (max_images is not None and max_images < 1):
         raise ConfigError("calibration_count and max_images must be at least 1")
     keras_path = directory / "model.keras"
     if not keras_path.is_file():
         raise RunError(f"nothing to export: {directory} has no model.keras")
     classifier = KerasClassifier(keras_path)
-    _check_data(classifier, data)
+    check_data(classifier, data)
     exam = _Exam(classifier, data, max_images)
     train = data.splits["train"]
     calibration = None
-    if "int8" in quantizations:
-        calibration = train.load(_calibration_indices(train.labels, calibration_count))
+    if set(precisions) & set(CALIBRATED):
+        calibration = train.load(calibration_indices(train.labels, calibration_count))
     provenance = {
         "data": data.source,
         "data_fingerprint": data.fingerprint,
@@ -99,12 +95,12 @@ def export_run(
         # All files are made and measured before the first one gets its name in the run.
         with tempfile.TemporaryDirectory(prefix=".export.", dir=directory) as scratch:
             rows = []
-            for name in quantizations:
+            for name in precisions:
                 path = export_tflite(
                     classifier.model,
-                    Path(scratch) / _FILE_NAMES[name],
-                    quantization=name,
-                    calibration_images=calibration if name == "int8" else None,
+                    Path(scratch) / file_name(name),
+                    precision=name,
+                    calibration_images=calibration if name in CALIBRATED else None,
                     contract=contract,
                 )
                 rows.append(exam.measure(path, name))
@@ -125,7 +121,13 @@ def export_run(
     return result
 
 
-def _check_data(classifier: KerasClassifier, data: "ImageData") -> None:
+def file_name(precision: str) -> str:
+    """Return the name of the file of a precision in a run; int8 is what ships."""
+    return "model.tflite" if precision == "int8" else f"model_{precision.replace('-', '_')}.tflite"
+
+
+def check_data(classifier: KerasClassifier, data: "ImageData") -> None:
+    """Raise `DataError` unless images and classes of the data are those of the model."""
     shape = tuple(classifier.contract["image_shape"])
     if tuple(data.image_shape) != shape:
         raise DataError(
@@ -164,24 +166,25 @@ class _Exam:
         self._expected = self._probabilities(classifier)
         self.keras_quality = _quality(self._expected, self.labels)
 
-    def measure(self, path: Path, quantization: str) -> dict[str, Any]:
-        """Return the row of one file in export.json."""
+    def measure(self, path: Path, precision: str) -> dict[str, Any]:
+        """Return the row of one file in export.json; `RecipesError` if it is another classifier."""
         classifier = LiteRTClassifier(path)
         received = self._probabilities(classifier)
         content = path.read_bytes()
         operations = inspect_tflite(path)
-        predicted, expected = received.argmax(axis=1), self._expected.argmax(axis=1)
+        found = compare_probabilities(received, self._expected, self.labels)
+        require_closeness(found, precision)
         return {
             "file": path.name,
-            "quantization": quantization,
+            "quantization": precision,
             "bytes": len(content),
             "gzip_bytes": len(gzip.compress(content, 9)),
             **_quality(received, self.labels),
-            "accuracy_difference": accuracy_difference(
-                predicted == self.labels, expected == self.labels
-            ),
-            "agreement": float(np.mean(predicted == expected)),
-            "max_difference": float(np.abs(received - self._expected).max()),
+            "accuracy_interval": found.file_accuracy["interval"],
+            "accuracy_difference": found.accuracy_difference,
+            "agreement": found.agreement,
+            "mean_distance": found.mean_distance,
+            "max_difference": found.max_difference,
             "latency_ms": measure_latency(path),
             "input_dtype": np.dtype(classifier.litert.input_dtype).name,
             "output_dtype": np.dtype(classifier.litert.output_dtype).name,
@@ -194,19 +197,6 @@ class _Exam:
         starts = range(0, len(self._indices), _CHUNK)
         chunks = [self._indices[start : start + _CHUNK] for start in starts]
         return np.concatenate([classifier.predict(self.split.load(chunk)) for chunk in chunks])
-
-
-def _calibration_indices(labels: np.ndarray, count: int) -> np.ndarray:
-    """Choose training images, the classes in turn, seeded."""
-    labels = np.asarray(labels)
-    order = np.random.default_rng(0).permutation(len(labels))
-    # Rank of each image among those of its class: sorting by it deals the classes out in turn.
-    ranks = np.empty(len(labels), np.int64)
-    for label in np.unique(labels):
-        members = order[labels[order] == label]
-        ranks[members] = np.arange(len(members))
-    dealt = order[np.argsort(ranks[order], kind="stable")]
-    return np.sort(dealt[:count])
 
 
 def _quality(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:

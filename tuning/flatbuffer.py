@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import flatbuffers
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from recipes.errors import RunError
+from recipes.errors import RecipesError, RunError
 
 _IDENTIFIER = b"TFL3"
 _FLOAT = (schema.TensorType.FLOAT32, schema.TensorType.FLOAT16, schema.TensorType.BFLOAT16)
@@ -40,7 +41,7 @@ def inspect_tflite(path: str | os.PathLike) -> dict[str, Any]:
     content = Path(path).read_bytes()
     if content[4:8] != _IDENTIFIER:
         raise RunError(f"not a TFLite file: {path}")
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    model = read_model(content)
     codes = [_code(entry) for entry in model.operatorCodes]
     names = [_operation_name(entry) for entry in model.operatorCodes]
     operations, flex, floats = 0, 0, Counter()
@@ -76,12 +77,9 @@ def with_float_softmax(content: bytes) -> bytes:
     Returns:
         The edited file, or `content` itself if it does not end that way.
     """
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    model = read_model(content)
     graph = model.subgraphs[0]
-    # Files over 2 GB keep their buffers behind the flatbuffer, by offsets that packing would break.
-    if any(buffer.offset for buffer in model.buffers):
-        return content
-    if len(model.subgraphs) != 1 or len(graph.operators) < 2:
+    if not _can_be_packed(model) or len(graph.operators) < 2:
         return content
     softmax, dequantize = graph.operators[-2:]
     ending = [_code(model.operatorCodes[end.opcodeIndex]) for end in (softmax, dequantize)]
@@ -98,6 +96,163 @@ def with_float_softmax(content: bytes) -> bytes:
     softmax.inputs, softmax.outputs = [between], list(graph.outputs)
     graph.operators[-2:] = [dequantize, softmax]
     return _pack(model)
+
+
+def with_integer_ends(content: bytes) -> bytes:
+    """Let an int8 file of the exporter take int8 images and give int8 probabilities.
+
+    The operations that only change the type, at the two ends, go: `QUANTIZE (uint8 to int8)` and
+    `DEQUANTIZE -> SOFTMAX (float32)`, which becomes an int8 softmax. No float operation is left if
+    there was none between, as accelerators without float arithmetic want it.
+
+    Args:
+        content: A `.tflite` file as `with_float_softmax` and `with_byte_input` leave it.
+
+    Raises:
+        RecipesError: If it does not begin and end that way.
+    """
+    model = read_model(content)
+    graph = model.subgraphs[0]
+    kinds = operation_names(model)
+    if not _can_be_packed(model) or kinds[-2:] != ["DEQUANTIZE", "SOFTMAX"]:
+        raise RecipesError(
+            "only classifiers that end in a softmax can be integer throughout, "
+            f"this one ends in {' -> '.join(kinds[-2:])}"
+        )
+    quantize = _input_quantize(graph, kinds)
+    _change_input(model, quantize.outputs[0])
+    graph.operators.remove(quantize)
+    dequantize, softmax = graph.operators[-2:]
+    softmax.inputs = dequantize.inputs
+    graph.operators.remove(dequantize)
+    probabilities = graph.tensors[softmax.outputs[0]]
+    probabilities.type = schema.TensorType.INT8
+    # The specification fixes these for an int8 softmax.
+    probabilities.quantization = _quantization(1 / 256, -128)
+    return _pack(model)
+
+
+def with_byte_input(content: bytes) -> bytes:
+    """Let an int8 file take the bytes of images as they are: input scale 1, zero point 0.
+
+    Calibration images that do not reach 0 and 255, or a calibrator that reads a tensor after an
+    in-place kernel has overwritten it, give the input another scale. Its first operation, QUANTIZE
+    from uint8 to int8, changes scales as well as types: the input gets (1, 0), it does the rest.
+
+    Args:
+        content: A `.tflite` file with uint8 images as its input.
+
+    Returns:
+        The edited file, or `content` itself if the input is right already.
+
+    Raises:
+        RecipesError: If the input goes anywhere but into one QUANTIZE.
+    """
+    model = read_model(content)
+    graph = model.subgraphs[0]
+    tensor = graph.tensors[graph.inputs[0]]
+    scales, zeros = tensor.quantization.scale, tensor.quantization.zeroPoint
+    if np.array_equal(scales, [1.0]) and np.array_equal(zeros, [0]):
+        return content
+    _input_quantize(graph, operation_names(model))
+    tensor.quantization = _quantization(1.0, 0)
+    return _pack(model)
+
+
+def input_quantization(content: bytes) -> tuple[float, int]:
+    """Return scale and zero point of the input of a file, `(0.0, 0)` for a float input."""
+    graph = read_model(content).subgraphs[0]
+    found = graph.tensors[graph.inputs[0]].quantization
+    if found is None or found.scale is None or not len(found.scale):
+        return 0.0, 0
+    return float(found.scale[0]), int(found.zeroPoint[0])
+
+
+def with_metadata(content: bytes, name: str, data: bytes) -> bytes:
+    """Add a named buffer to the metadata of a file; one of the same name is replaced."""
+    model = read_model(content)
+    if not _can_be_packed(model):
+        raise RecipesError("files over 2 GB, or with several graphs, cannot take metadata")
+    buffer = schema.BufferT()
+    buffer.data = np.frombuffer(data, np.uint8)
+    model.metadata = [
+        entry for entry in model.metadata or [] if entry.name not in (name, name.encode())
+    ]
+    entry = schema.MetadataT()
+    entry.name, entry.buffer = name, len(model.buffers)
+    model.buffers.append(buffer)
+    model.metadata.append(entry)
+    return _pack(model)
+
+
+def with_unique_names(content: bytes) -> bytes:
+    """Give tensors of one and the same name different ones, in order; mostly `content` itself."""
+    model = read_model(content)
+    seen = Counter()
+    for graph in model.subgraphs:
+        for tensor in graph.tensors:
+            seen[tensor.name] += 1
+            if seen[tensor.name] > 1:
+                tensor.name = tensor.name + f"#{seen[tensor.name]}".encode()
+    if all(count == 1 for count in seen.values()) or not _can_be_packed(model):
+        return content
+    return _pack(model)
+
+
+def read_model(content: bytes) -> schema.ModelT:
+    """Return the objects of a file, its weights as views.
+
+    Raises:
+        RecipesError: If it is not a `.tflite` file.
+    """
+    if bytes(content[4:8]) != _IDENTIFIER:
+        raise RecipesError("expected the bytes of a .tflite file, received something else")
+    return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+
+
+def operation_names(model: schema.ModelT) -> list[str]:
+    """Return the kinds of the operations of the first graph, such as `"CONV_2D"`, in order."""
+    names = [_operation_name(entry) for entry in model.operatorCodes]
+    return [names[operator.opcodeIndex] for operator in model.subgraphs[0].operators]
+
+
+def _can_be_packed(model: schema.ModelT) -> bool:
+    # Files over 2 GB keep their buffers behind the flatbuffer, by offsets that packing would break.
+    return len(model.subgraphs) == 1 and not any(buffer.offset for buffer in model.buffers)
+
+
+def _input_quantize(graph: schema.SubGraphT, kinds: list[str]) -> schema.OperatorT:
+    """Return the operation that alone takes the images, which must be QUANTIZE."""
+    takers = [
+        (operator, kind)
+        for operator, kind in zip(graph.operators, kinds, strict=True)
+        if graph.inputs[0] in operator.inputs
+    ]
+    if [kind for _, kind in takers] != ["QUANTIZE"]:
+        received = ", ".join(kind for _, kind in takers) or "nothing"
+        raise RecipesError(
+            f"the input of the int8 file must go into one QUANTIZE, it goes into {received}"
+        )
+    return takers[0][0]
+
+
+def _change_input(model: schema.ModelT, index: int) -> None:
+    """Make another tensor the input of the graph, under the same name."""
+    graph = model.subgraphs[0]
+    old, graph.tensors[index].name = graph.inputs[0], graph.tensors[graph.inputs[0]].name
+    graph.tensors[old].name = b"unused_" + graph.tensors[old].name
+    graph.inputs = [index]
+    for signature in model.signatureDefs or []:
+        for entry in signature.inputs:
+            if entry.tensorIndex == old:
+                entry.tensorIndex = index
+
+
+def _quantization(scale: float, zero_point: int) -> schema.QuantizationParametersT:
+    parameters = schema.QuantizationParametersT()
+    parameters.scale = np.array([scale], np.float32)
+    parameters.zeroPoint = np.array([zero_point], np.int64)
+    return parameters
 
 
 class _AlignedBuilder(flatbuffers.Builder):

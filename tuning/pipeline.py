@@ -12,7 +12,7 @@ from recipes.run import Run, check_output
 if TYPE_CHECKING:
     from recipes.data import ImageData
 
-QUANTIZATIONS = ("int8", "float32")
+PRECISIONS = ("int8", "float32")
 
 
 def train_and_export(
@@ -23,7 +23,7 @@ def train_and_export(
     labels: Sequence[str] | str | None = None,
     corrupt: str = "refuse",
     export: bool = True,
-    quantizations: Sequence[str] = QUANTIZATIONS,
+    precisions: Sequence[str] = PRECISIONS,
     say: Callable[[str], None] | None = None,
     progress: bool = True,
 ) -> Run:
@@ -36,7 +36,7 @@ def train_and_export(
         labels: Class names, or the path of a text file with one a line, for a source without names.
         corrupt: `"refuse"` or `"skip"` image files that cannot be read.
         export: Whether to make TFLite files.
-        quantizations: Which: of `"int8"`, `"float16"`, `"float32"`.
+        precisions: Which, of those of `tuning.export_tflite`.
         say: Receives lines about choices made; default: the standard error stream.
         progress: Show the progress bar and a line an epoch.
 
@@ -57,7 +57,7 @@ def train_and_export(
     check_output(out, resume=False)
     data = load_recipe_data(recipe, source, labels=labels, corrupt=corrupt)
     run = train(recipe, data, out, say=say, progress=progress)
-    return _finish(run, data, export and quantizations, say)
+    return _finish(run, data, export and precisions, say)
 
 
 def resume_and_export(
@@ -65,7 +65,7 @@ def resume_and_export(
     *,
     data: "ImageData | None" = None,
     export: bool = True,
-    quantizations: Sequence[str] = QUANTIZATIONS,
+    precisions: Sequence[str] = PRECISIONS,
     say: Callable[[str], None] | None = None,
     progress: bool = True,
 ) -> Run:
@@ -75,7 +75,7 @@ def resume_and_export(
         directory: The run directory.
         data: Its images, where they did not come from a source that can be loaded again.
         export: As in `train_and_export`, like the rest.
-        quantizations: See there.
+        precisions: See there.
         say: See there.
         progress: See there.
 
@@ -88,12 +88,12 @@ def resume_and_export(
     run = Run(directory)
     data = data or run.load_data()
     run = train(run.recipe, data, directory, resume=True, say=say, progress=progress)
-    return _finish(run, data, export and quantizations, say)
+    return _finish(run, data, export and precisions, say)
 
 
 def export_again(
     directory: str | os.PathLike,
-    quantizations: Sequence[str] = QUANTIZATIONS,
+    precisions: Sequence[str] = PRECISIONS,
     *,
     data: "ImageData | None" = None,
 ) -> dict:
@@ -110,19 +110,19 @@ def export_again(
         raise RunError(
             f"{directory} is not finished; go on with: recipes train --resume {directory}"
         )
-    return _finish(run, data or run.load_data(), quantizations).export
+    return _finish(run, data or run.load_data(), precisions).export
 
 
-def _finish(run, data, quantizations, say=None):
+def _finish(run, data, precisions, say=None):
     from recipes.evaluation.report import write_report
 
     say = say or (lambda line: print(line, file=sys.stderr))
     try:
-        if quantizations:
+        if precisions:
             from tuning.export import export_run
 
-            say(f"exporting {', '.join(quantizations)}, and measuring the files")
-            export_run(run.directory, data, quantizations=tuple(quantizations))
+            say(f"exporting {', '.join(precisions)}, and measuring the files")
+            export_run(run.directory, data, precisions=tuple(precisions))
         write_report(run.directory)
     except OSError as error:
         raise RunError(f"cannot write to {run.directory}: {error.strerror or error}") from error

@@ -6,6 +6,8 @@ Nothing here loads TensorFlow: `ai_edge_litert` is a small package of its own.
 import functools
 import json
 import os
+import subprocess
+import sys
 import time
 import zipfile
 from importlib import metadata
@@ -21,6 +23,7 @@ from recipes.errors import RunError
 # files the same way: `unzip -l model.tflite` lists them, the interpreters ignore them.
 LABELS_FILE = "labels.txt"
 FACTS_FILE = "keras_recipes.json"
+_STATUS = Path("/proc/self/status")
 
 
 @functools.cache
@@ -143,6 +146,34 @@ class LiteRTModel:
             return (outputs.astype(np.float32) - zero_point) * np.float32(scale)
         return outputs.astype(np.float32, copy=False)
 
+    @property
+    def delegate(self) -> str:
+        """What runs the operations: `"XNNPACK"`, `"none"` (LiteRT's own kernels), or `"unknown"`.
+
+        With XNNPACK, what it has no kernel for (16-bit activations, say) still runs outside it.
+        """
+        details = getattr(self._interpreter, "_get_ops_details", None)
+        if details is None:
+            return "unknown"
+        # The interpreter adds an operation of this name for each part that a delegate takes over,
+        # and XNNPACK is the only delegate that it applies by itself.
+        taken = any("DELEGATE" in operation["op_name"].upper() for operation in details())
+        return "XNNPACK" if taken else "none"
+
+    def time_calls(self, image: np.ndarray, runs: int) -> np.ndarray:
+        """Call the file `runs` times; return the seconds of each, shape `(runs,)`."""
+        seconds = np.empty(runs)
+        for run in range(runs):
+            start = time.perf_counter()
+            self(image)
+            seconds[run] = time.perf_counter() - start
+        return seconds
+
+    def example(self) -> np.ndarray:
+        """Return one image of noise (or a batch, if the file takes no other), seeded."""
+        shape = (self.batch_size or 1, *self.input_shape)
+        return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
     def _as_input(self, images: np.ndarray) -> np.ndarray:
         """Give the images the dtype and the quantisation that the file wants."""
         if not np.issubdtype(self.input_dtype, np.integer) or images.dtype == self.input_dtype:
@@ -176,20 +207,58 @@ def measure_latency(
     if runs < 1:
         raise ValueError(f"runs must be at least 1, received: {runs}")
     model = LiteRTModel(path, threads)
-    generator = np.random.default_rng(0)
-    shape = (model.batch_size or 1, *model.input_shape)
-    image = generator.integers(0, 256, shape, dtype=np.uint8)
-    for _ in range(warmup):
-        model(image)
-    seconds = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        model(image)
-        seconds.append(time.perf_counter() - start)
-    median, p90 = np.percentile(seconds, [50, 90]) * 1e3
+    image = model.example()
+    model.time_calls(image, warmup)
+    median, p90 = np.percentile(model.time_calls(image, runs), [50, 90]) * 1e3
     return {
         "median": round(float(median), 4),
         "p90": round(float(p90), 4),
         "threads": threads,
         "runs": runs,
     }
+
+
+def peak_memory(path: str | os.PathLike, threads: int = 1) -> dict[str, float] | None:
+    """Measure the memory that running a `.tflite` file takes, in a process of its own.
+
+    Args:
+        path: The file.
+        threads: Threads the interpreter may use.
+
+    Returns:
+        In MB (10^6 bytes): `"peak"`, the most the process ever held, Python and NumPy included, and
+        `"file"`, by how much that is more than before the file was loaded; `None` where the system
+        does not tell (it is read from `/proc`).
+
+    Raises:
+        RunError: If the file cannot be run.
+    """
+    if not _STATUS.exists():
+        return None
+    # ru_maxrss would not do: after fork and exec it still holds the peak of the parent.
+    code = "import sys; from recipes.evaluation import litert; litert._report_memory(*sys.argv[1:])"
+    child = subprocess.run(
+        [sys.executable, "-c", code, os.fspath(path), str(threads)], capture_output=True, text=True
+    )
+    if child.returncode:
+        lines = child.stderr.strip().splitlines() or ["no reason given"]
+        raise RunError(f"cannot measure the memory of {path}: {lines[-1]}")
+    return json.loads(child.stdout.splitlines()[-1])
+
+
+def _report_memory(path: str, threads: str) -> None:
+    """Run a file in this process and print what memory that took."""
+    _interpreter_class()
+    before = _status("VmRSS")
+    model = LiteRTModel(path, int(threads))
+    model.time_calls(model.example(), 3)
+    peak = _status("VmHWM")
+    print(json.dumps({"peak": round(peak, 2), "file": round(max(0.0, peak - before), 2)}))
+
+
+def _status(name: str) -> float:
+    """Return a line of the status of this process, in MB."""
+    for line in _STATUS.read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    raise RunError(f"{_STATUS} does not state {name}")

@@ -1,6 +1,6 @@
 """Which layers TFLite computes in integers, and what it makes of the others.
 
-Observed with the converter of TensorFlow 2.21, `tuning.export_tflite(quantization="int8")`;
+Observed with the converter of TensorFlow 2.21, `tuning.export_tflite(precision="int8")`;
 `tests/models/test_info.py` converts a small network with each of them.
 """
 

@@ -163,7 +163,7 @@ def test_export_as_one_tflite_model(random_images, tmp_path, views, average, qua
     model = TestTimeAugment(keras.Model(net.input, head(net.output)), views, average=average)
     images = random_images(40, 16, 16)
     path = export_tflite(
-        model, tmp_path / "m.tflite", quantization=quantization, calibration_images=images
+        model, tmp_path / "m.tflite", precision=quantization, calibration_images=images
     )
     classifier = load_classifier(path)
     assert classifier.class_names == ("a", "b", "c", "d")

@@ -42,7 +42,7 @@ def run(model, tmp_path_factory):
     """Return a folder with model.keras, model.tflite and float32.tflite."""
     folder = tmp_path_factory.mktemp("run")
     model.save(folder / "model.keras")
-    export_tflite(model, folder / "model.tflite", quantization="int8", calibration_images=IMAGES)
+    export_tflite(model, folder / "model.tflite", precision="int8", calibration_images=IMAGES)
     export_tflite(model, folder / "float32.tflite")
     return folder
 

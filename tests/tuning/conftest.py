@@ -71,7 +71,7 @@ def exported(digit_classifier, digits, tmp_path_factory):
         name: export_tflite(
             digit_classifier,
             folder / f"{name}.tflite",
-            quantization=name,
+            precision=name,
             calibration_images=digits["train"][0][:200],
         )
         for name in ("float32", "float16", "int8")

@@ -11,7 +11,7 @@ import sklearn.metrics
 from recipes.data import load_data
 from recipes.errors import ConfigError, DataError, RecipesError, RunError
 from recipes.evaluation.classifier import LiteRTClassifier
-from tuning.export import _calibration_indices, export_run
+from tuning.export import calibration_indices, export_run
 
 CLASS_NAMES = [f"digit {digit}" for digit in range(10)]
 
@@ -36,7 +36,7 @@ def listing(folder):
 
 
 def test_figures_are_those_of_the_files(run, data, digits):
-    result = export_run(run, data, quantizations=("int8", "float32", "float16"))
+    result = export_run(run, data, precisions=("int8", "float32", "float16"))
     assert result == json.loads((run / "export.json").read_text())
     names = ["model.tflite", "model_float32.tflite", "model_float16.tflite"]
     assert [row["file"] for row in result["files"]] == names
@@ -76,7 +76,7 @@ def test_figures_are_those_of_the_files(run, data, digits):
 
 def test_without_test_images_the_validation_images_serve(run, data, monkeypatch):
     monkeypatch.delitem(data.splits, "test")
-    result = export_run(run, data, quantizations=("float32",), max_images=50)
+    result = export_run(run, data, precisions=("float32",), max_images=50)
     assert (result["split"], result["images"]) == ("validation", 50)
     assert result["calibration_images"] == 0
 
@@ -90,22 +90,22 @@ def test_calibration_sees_training_images_alone(run, data, monkeypatch):
 
     load = type(data.splits["train"]).load
     monkeypatch.setattr(type(data.splits["train"]), "load", watch)
-    export_run(run, data, quantizations=("int8",), calibration_count=40, max_images=20)
+    export_run(run, data, precisions=("int8",), calibration_count=40, max_images=20)
     assert [count for name, count in seen if name == "train"] == [40]
     assert {name for name, _ in seen} == {"train", "test"}
 
 
 def test_calibration_images_are_spread_over_the_classes():
     labels = np.array([0] * 900 + [1] * 90 + [2] * 10)
-    chosen = _calibration_indices(labels, 60)
+    chosen = calibration_indices(labels, 60)
     assert np.bincount(labels[chosen]).tolist() == [25, 25, 10]
     assert len(set(chosen)) == 60
-    np.testing.assert_array_equal(chosen, _calibration_indices(labels, 60))
-    np.testing.assert_array_equal(_calibration_indices(labels, 5000), np.arange(1000))
+    np.testing.assert_array_equal(chosen, calibration_indices(labels, 60))
+    np.testing.assert_array_equal(calibration_indices(labels, 5000), np.arange(1000))
 
 
 def test_a_failure_leaves_the_former_export(run, data, monkeypatch):
-    export_run(run, data, quantizations=("float32",), max_images=20)
+    export_run(run, data, precisions=("float32",), max_images=20)
     before = {path.name: path.read_bytes() for path in run.iterdir()}
     import tuning.export
 
@@ -114,13 +114,13 @@ def test_a_failure_leaves_the_former_export(run, data, monkeypatch):
 
     monkeypatch.setattr(tuning.export, "measure_latency", fail)
     with pytest.raises(RecipesError, match="measured in vain"):
-        export_run(run, data, quantizations=("int8", "float32"), max_images=20)
+        export_run(run, data, precisions=("int8", "float32"), max_images=20)
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
 
 
 def test_wrong_arguments(run, data, tmp_path):
     with pytest.raises(ConfigError, match="received: 'int4'"):
-        export_run(run, data, quantizations=("int4",))
+        export_run(run, data, precisions=("int4",))
     for arguments in ({"calibration_count": 0}, {"max_images": 0}):
         with pytest.raises(ConfigError, match="at least 1"):
             export_run(run, data, **arguments)

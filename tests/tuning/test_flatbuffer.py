@@ -52,7 +52,7 @@ def test_counts_of_a_known_network(tmp_path):
         "flex_operations": 0,
     }
     path = export_tflite(
-        model, tmp_path / "int8.tflite", quantization="int8", calibration_images=images
+        model, tmp_path / "int8.tflite", precision="int8", calibration_images=images
     )
     assert inspect_tflite(path) == {
         "operations": 6,  # QUANTIZE from uint8 to int8, and DEQUANTIZE, come in addition.

@@ -60,7 +60,7 @@ def test_int8_takes_the_bytes_even_if_calibration_images_are_flat(tiny_model, tm
     path = export_tflite(
         tiny_model(keras.layers.Conv2D(4, 3)),
         tmp_path / "m.tflite",
-        quantization="int8",
+        precision="int8",
         calibration_images=images,
     )
     details = Interpreter(model_path=str(path)).get_input_details()[0]
@@ -80,8 +80,8 @@ def test_int8_leaves_only_the_softmax_in_float(exported):
     assert inspect_tflite(exported["int8"])["float_operation_names"] == {"SOFTMAX": 1}
 
 
-@pytest.mark.parametrize("quantization", [None, "int8"])
-def test_temperature_and_normalisation_are_in_the_file(tmp_path, quantization):
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_temperature_and_normalisation_are_in_the_file(tmp_path, precision):
     generator = np.random.default_rng(0)
     kernel = generator.normal(size=(12, 4)).astype(np.float32)
     bias = generator.normal(size=4).astype(np.float32)
@@ -94,13 +94,13 @@ def test_temperature_and_normalisation_are_in_the_file(tmp_path, quantization):
     model = keras.Model(inputs, CalibratedSoftmax(3.0)(logits))
     images = noise(200, 2, 2, 3)
     path = export_tflite(
-        model, tmp_path / "m.tflite", quantization=quantization, calibration_images=images
+        model, tmp_path / "m.tflite", precision=precision, calibration_images=images
     )
     normalized = (images - np.array(means)) / np.sqrt(variances)
     expected = scipy.special.softmax((normalized.reshape(-1, 12) @ kernel + bias) / 3.0, axis=1)
     received = LiteRTClassifier(path).predict(images)
     signal = 10 * np.log10(np.sum(expected**2) / np.sum((received - expected) ** 2))
-    assert signal > (100 if quantization is None else 38)
+    assert signal > (100 if precision == "float32" else 38)
 
 
 def test_batches_give_what_single_images_give(exported, digits):
@@ -138,9 +138,7 @@ def test_int8_of_a_larger_network_is_under_three_tenths(tmp_path):
     model = keras.Model(inputs, CalibratedSoftmax()(x))
     images = noise(8, 8, 8, 1)
     sizes = [
-        export_tflite(
-            model, tmp_path / f"{name}.tflite", quantization=name, calibration_images=images
-        )
+        export_tflite(model, tmp_path / f"{name}.tflite", precision=name, calibration_images=images)
         .stat()
         .st_size
         for name in ("float32", "int8")
@@ -194,7 +192,7 @@ def test_same_model_same_bytes(exported, digit_classifier, digits, tmp_path):
         second = export_tflite(
             again,
             tmp_path / "second.tflite",
-            quantization=name,
+            precision=name,
             calibration_images=digits["train"][0][:200],
         )
         assert first.read_bytes() == second.read_bytes()
@@ -204,18 +202,18 @@ def test_calibration_images_may_be_float(exported, digit_classifier, digits, tmp
     path = export_tflite(
         digit_classifier,
         tmp_path / "m.tflite",
-        quantization="int8",
+        precision="int8",
         calibration_images=digits["train"][0][:200].astype(np.float64),
     )
     assert path.read_bytes() == exported["int8"].read_bytes()
 
 
 def test_nothing_is_printed(tiny_model, tmp_path, capfd):
-    for quantization in (None, "int8"):
+    for precision in ("float32", "int8"):
         export_tflite(
             tiny_model(),
             tmp_path / "m.tflite",
-            quantization=quantization,
+            precision=precision,
             calibration_images=noise(2, 8, 8, 1),
         )
     assert capfd.readouterr() == ("", "")
@@ -243,11 +241,11 @@ def test_other_kinds_of_model(tiny_model, tmp_path):
     images = noise(40, 8, 8, 1)
     for name, model in models.items():
         expected = model.predict(images, verbose=0)
-        for quantization, tolerance in ((None, 1e-5), ("int8", 0.05)):
+        for precision, tolerance in (("float32", 1e-5), ("int8", 0.05)):
             path = export_tflite(
                 model,
                 tmp_path / f"{name}.tflite",
-                quantization=quantization,
+                precision=precision,
                 calibration_images=images,
             )
             received = LiteRTClassifier(path).predict(images)

@@ -22,8 +22,8 @@ def failing(model, path, error, message, **arguments):
     assert after == before
 
 
-@pytest.mark.parametrize("quantization", [None, "int8"])
-def test_operations_that_only_tensorflow_has(tiny_model, tmp_path, quantization, capfd):
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_operations_that_only_tensorflow_has(tiny_model, tmp_path, precision, capfd):
     (tmp_path / "m.tflite").write_text("the file that was here before")
     model = tiny_model(keras.layers.Conv2D(2, 3), lambda x: keras.ops.erfinv(x * 1e-4))
     failing(
@@ -31,7 +31,7 @@ def test_operations_that_only_tensorflow_has(tiny_model, tmp_path, quantization,
         tmp_path / "m.tflite",
         RecipesError,
         "TFLite has no kernel for Erfinv",
-        quantization=quantization,
+        precision=precision,
         calibration_images=noise(2, 8, 8, 1),
     )
     assert capfd.readouterr() == ("", "")
@@ -40,21 +40,21 @@ def test_operations_that_only_tensorflow_has(tiny_model, tmp_path, quantization,
 def test_a_file_that_computes_something_else(tiny_model, tmp_path, monkeypatch):
     """Softplus overflows in TFLite: log(1 + exp(100)) is infinite in float32."""
     model = tiny_model(lambda x: keras.ops.softplus(x))
-    for quantization in (None, "int8"):
+    for precision in ("float32", "int8"):
         failing(
             model,
             tmp_path / "m.tflite",
             RecipesError,
             "float32 TFLite file of the model is wrong: it gives outputs that are not finite",
-            quantization=quantization,
+            precision=precision,
             calibration_images=noise(2, 8, 8, 1),
         )
 
 
 @pytest.mark.parametrize(
-    ("quantization", "message"), [(None, "differs"), ("int8", "does not compute")]
+    ("precision", "message"), [("float32", "differs"), ("int8", "does not compute")]
 )
-def test_a_file_of_another_model(tiny_model, tmp_path, monkeypatch, quantization, message):
+def test_a_file_of_another_model(tiny_model, tmp_path, monkeypatch, precision, message):
     import tuning.tflite
 
     model, other = tiny_model(), tiny_model()
@@ -63,7 +63,7 @@ def test_a_file_of_another_model(tiny_model, tmp_path, monkeypatch, quantization
     real = tuning.tflite.convert
 
     def confused(model, chosen, images=None):
-        return real(other if chosen == quantization else model, chosen, images)
+        return real(other if (chosen or "float32") == precision else model, chosen, images)
 
     monkeypatch.setattr(tuning.tflite, "convert", confused)
     failing(
@@ -71,7 +71,7 @@ def test_a_file_of_another_model(tiny_model, tmp_path, monkeypatch, quantization
         tmp_path / "m.tflite",
         RecipesError,
         message,
-        quantization=quantization,
+        precision=precision,
         calibration_images=noise(20, 8, 8, 1),
     )
 
@@ -98,7 +98,7 @@ def test_wrong_calibration_images(tiny_model, tmp_path, images, message):
         tmp_path / "m.tflite",
         DataError,
         message,
-        quantization="int8",
+        precision="int8",
         calibration_images=images,
     )
 
@@ -106,7 +106,7 @@ def test_wrong_calibration_images(tiny_model, tmp_path, images, message):
 def test_wrong_arguments(tiny_model, tmp_path):
     model = tiny_model()
     path = tmp_path / "m.tflite"
-    failing(model, path, ConfigError, "did you mean 'int8'", quantization="int9")
+    failing(model, path, ConfigError, "did you mean 'int8'", precision="int9")
     failing(model, tmp_path / "m.onnx", ConfigError, "must end in .tflite")
     failing(model, tmp_path / "no" / "m.tflite", RunError, "there is no folder")
     failing(
