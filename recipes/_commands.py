@@ -190,7 +190,7 @@ def run_export(options):
 
 
 def run_benchmark(options):
-    from tuning.benchmark import benchmark
+    from tuning.benchmarking import benchmark
 
     result = benchmark(
         options.files, threads=options.threads, runs=options.runs, rounds=options.rounds
