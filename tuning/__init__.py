@@ -6,12 +6,15 @@ _PUBLIC = {
     "DistillationLoss": "tuning.distillation",
     "LabelAccuracy": "tuning.distillation",
     "allocate": "tuning.layer_sensitivity",
+    "benchmark": "tuning.benchmarking",
     "cluster": "tuning.clustering",
     "describe_weights": "tuning.kernels",
     "distill": "tuning.distillation",
     "distillation_model": "tuning.distillation",
     "export_again": "tuning.pipeline",
+    "export_onnx": "tuning.saved_model",
     "export_run": "tuning.export",
+    "export_saved_model": "tuning.saved_model",
     "export_tflite": "tuning.tflite",
     "inspect_tflite": "tuning.flatbuffer",
     "prune": "tuning.pruning",
@@ -19,6 +22,7 @@ _PUBLIC = {
     "resume_and_export": "tuning.pipeline",
     "sensitivity": "tuning.layer_sensitivity",
     "train_and_export": "tuning.pipeline",
+    "verify_tflite": "tuning.verification",
 }
 
 __all__ = sorted(_PUBLIC)
