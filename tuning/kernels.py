@@ -112,7 +112,7 @@ def describe_weights(model: keras.Model) -> WeightTable:
 
     Example:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="dense")])
-        >>> model.layers[0].kernel.assign([[1, 0], [0, 0], [2, 1], [0, 0]])
+        >>> _ = model.layers[0].kernel.assign([[1, 0], [0, 0], [2, 1], [0, 0]])
         >>> row = describe_weights(model)["dense"]
         >>> row["zeros"], row["distinct"], row["two_of_four"]
         (0.625, 3, True)

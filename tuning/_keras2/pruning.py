@@ -85,7 +85,7 @@ def ramp(steps: int) -> tuple[int, int]:
 
     Example:
         >>> ramp(1000)
-        (743, 7)
+        (750, 7)
     """
     length = max(int(steps * RAMP) - 1, min(steps - 1, 1))
     every = max(1, length // _UPDATES)

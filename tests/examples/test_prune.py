@@ -1,0 +1,48 @@
+"""The example of pruning runs on a small finished run, and its zeros are in the files."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+pytest.importorskip("tensorflow_model_optimization")
+PROGRAM = Path(__file__).parents[2] / "examples" / "prune.py"
+
+
+@pytest.fixture(scope="module")
+def program():
+    spec = importlib.util.spec_from_file_location("prune_example", PROGRAM)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.slow
+def test_pruning_a_run(program, tiny_run, tmp_path, capsys):
+    out = tmp_path / "small"
+    arguments = [str(tiny_run.directory), "--epochs", "1", "--steps", "4", "--out", str(out)]
+    assert program.main([*arguments, "--overall", "0.7", "--clusters", "16"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    sizes = [re.search(r"int8 ([\d,]+) bytes, ([\d,]+) after gzip", line) for line in lines[-2:]]
+    before, after = (int(size[2].replace(",", "")) for size in sizes)
+    assert after < 0.7 * before
+    saved = keras.saving.load_model(out / "model.keras")
+    kernels = [
+        np.array(layer.kernel) for layer in saved.layers if isinstance(layer, keras.layers.Conv2D)
+    ][1:]
+    zeros = sum(int((kernel == 0).sum()) for kernel in kernels)
+    assert zeros / sum(kernel.size for kernel in kernels) == pytest.approx(0.7, abs=2e-3)
+    assert all(len(np.unique(kernel)) <= 16 for kernel in kernels if (kernel == 0).any())
+    names = {path.name for path in out.iterdir()}
+    assert names >= {"sensitivity.svg", "pruning.json", "clustering.json", "pruned.tflite"}
+
+
+def test_mistakes_are_one_line(program, tmp_path, capsys):
+    assert program.main([str(tmp_path / "nowhere"), "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("prune: ")
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
