@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from recipes.errors import ConfigError, nearest
-from recipes.models.replay import trace
+from recipes.models.replay import check_replayable, trace
 
 # Kind of layer -> the attribute that holds what TF-MOT prunes and clusters, and its axis along
 # which the inputs of one output lie side by side in a TFLite file.
@@ -161,8 +161,6 @@ def find_kernels(model: keras.Model, purpose: str, known=None) -> list[Kernel]:
 
 def calls_of(model: keras.Model, purpose: str):
     """Return the calls of a model, or say why it has none that can be seen."""
-    from recipes.models.replay import check_replayable
-
     check_replayable(model, purpose)
     return trace(model).calls
 

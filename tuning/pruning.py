@@ -90,7 +90,8 @@ def prune(
         steps_per_epoch: Batches an epoch; needed for data without a known end. Data that ends
             earlier is begun anew.
         optimizer: `"adam"`, `"adamw"`, `"sgd"` (momentum 0.9), `"rmsprop"`, or a
-            `keras.optimizers.Optimizer`, of which a new one is made each round.
+            `keras.optimizers.Optimizer`, of which a new one is made each round, without what was
+            set for single variables.
         learning_rate: With which a named optimizer begins each round; it falls linearly to 0.
         loss: Name, function or `keras.losses.Loss`; by default cross-entropy for the labels and for
             the logits or probabilities that the model gives.
@@ -128,13 +129,24 @@ def prune(
     if structure == "2:4" and rounds > 1:
         raise ConfigError(f"rounds: a 2:4 structure is chosen once, expected 1, received: {rounds}")
 
-    from tuning._keras2.fitting import check_optimizer
+    from tuning._keras2.fitting import Fitting, check_optimizer
 
     check_optimizer(optimizer, learning_rate)
     batch = check_data(data, model)
     if validation_data is not None:
         check_data(validation_data, model, "validation_data")
     steps = count_steps(data, steps_per_epoch)
+    fitting = Fitting(
+        data,
+        epochs,
+        steps,
+        find_objective(model, batch),
+        loss,
+        optimizer,
+        learning_rate,
+        callbacks,
+        validation_data,
+    )
     arguments = {
         "sparsity": _overall(sparsity, structure),
         "schedule": schedule,
@@ -152,19 +164,6 @@ def prune(
     if left_out:
         _LOG.warning("left out: %s", "; ".join(left_out))
 
-    from tuning._keras2.fitting import Fitting
-
-    fitting = Fitting(
-        data,
-        epochs,
-        steps,
-        find_objective(model, batch),
-        loss,
-        optimizer,
-        learning_rate,
-        callbacks,
-        validation_data,
-    )
     keras.utils.set_random_seed(seed)
     pruned = plain_copy(model)
     for number in range(1, rounds + 1):

@@ -103,6 +103,7 @@ def test_history(clustered):
     assert [epoch["epoch"] for epoch in content["epochs_run"]] == [1, 2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("initialization", ["linear", "density", "random"])
 def test_every_way_to_begin(model, data, initialization):
     found = cluster(
@@ -147,6 +148,7 @@ def test_zeros_of_layers_that_are_not_clustered_stay(pruned, data):
     assert not np.array_equal(kernel(found, "hidden"), kernel(pruned, "hidden"))
 
 
+@pytest.mark.slow
 def test_frozen_layers_are_clustered_too(model, data):
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
@@ -156,6 +158,7 @@ def test_frozen_layers_are_clustered_too(model, data):
     assert not found.get_layer("hidden").trainable
 
 
+@pytest.mark.slow
 def test_few_values_already(clustered, data):
     """A layer that has few values keeps exactly these while another is clustered."""
     found = cluster(clustered[0], data, clusters=6, epochs=1, layers=["conv", "first"])

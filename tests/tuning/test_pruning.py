@@ -120,6 +120,7 @@ def test_history(polynomial):
     assert [epoch["epoch"] for epoch in content["epochs_run"]] == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights(model, data):
     runs = [
         prune(model, data, schedule="constant", layers="hidden", epochs=1, seed=3) for _ in range(2)
@@ -140,6 +141,7 @@ def test_two_of_four(polynomial, model, data, caplog):
     assert not caplog.records
 
 
+@pytest.mark.slow
 def test_two_of_four_leaves_out_what_cannot_be(data, caplog):
     keras.utils.set_random_seed(0)
     model = keras.Sequential(
@@ -196,6 +198,7 @@ def test_zeros_of_other_layers_stay(polynomial, data):
         np.testing.assert_array_equal(kernel(pruned, name) == 0, where)
 
 
+@pytest.mark.slow
 def test_optimizer_loss_and_callbacks_of_keras(model, data):
     seen = []
     callback = keras.callbacks.LambdaCallback(
@@ -297,6 +300,12 @@ def test_description():
         ({"epochs": 0}, "epochs must be a whole number, at least 1, received: 0"),
         ({"optimizer": "adm"}, "did you mean 'adam'"),
         ({"learning_rate": 0}, "learning_rate must be above 0"),
+        (
+            {"optimizer": keras.optimizers.Adam(gradient_accumulation_steps=2)},
+            "optimizer Adam: tf_keras has no gradient_accumulation_steps, received: 2",
+        ),
+        ({"loss": "crossentropi"}, "loss must be a name, .*received: 'crossentropi'"),
+        ({"callbacks": ["stop"]}, "callbacks must be keras callbacks, received: str"),
         ({"structure": "2:4", "rounds": 2}, "expected 1, received: 2"),
     ],
 )

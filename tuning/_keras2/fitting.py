@@ -15,8 +15,6 @@ from tuning._keras2.guard import load_tf_keras
 
 OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
 _ADVICE = "try a lower learning_rate"
-# Of a Keras 3 optimizer: what tf_keras knows under another name, or not at all when it is unused.
-_UNUSED = {"loss_scale_factor": None, "gradient_accumulation_steps": None, "name": None}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +32,9 @@ class Fitting:
         callbacks: Of Keras 3.
         validation_data: Batches to judge on after each epoch, or `None`.
         repeat: Whether to begin anew where the data ends within the steps.
+
+    Raises:
+        ConfigError: If the loss is unknown, or a callback not one of Keras 3.
     """
 
     data: Any
@@ -46,6 +47,19 @@ class Fitting:
     callbacks: Sequence[keras.callbacks.Callback] = ()
     validation_data: Any = None
     repeat: bool = True
+
+    def __post_init__(self):
+        for callback in self.callbacks:
+            if not isinstance(callback, keras.callbacks.Callback):
+                raise ConfigError(
+                    f"callbacks must be keras callbacks, received: {type(callback).__name__}"
+                )
+        try:
+            keras.losses.get(self.loss)
+        except ValueError as error:
+            raise ConfigError(
+                f"loss must be a name, a function or a keras loss, received: {self.loss!r}"
+            ) from error
 
 
 def fit(model, fitting: Fitting, own=(), on_epoch: Callable[[int, dict], None] | None = None):
@@ -155,7 +169,7 @@ def _translated(tf_keras, optimizer):
             given[key] = _rate(tf_keras, optimizer)
         elif key in known:
             given[key] = value
-        elif key not in _UNUSED or value not in (None, optimizer.name):
+        elif value is not None:
             raise ConfigError(f"optimizer {kind}: tf_keras has no {key}, received: {value!r}")
     return make(**given)
 
