@@ -3,11 +3,13 @@
 import importlib
 
 _PUBLIC = {
+    "CompressionReport": "tuning.compression_report",
     "DistillationLoss": "tuning.distillation",
     "LabelAccuracy": "tuning.distillation",
     "allocate": "tuning.layer_sensitivity",
     "benchmark": "tuning.benchmarking",
     "cluster": "tuning.clustering",
+    "compress": "tuning.compression",
     "describe_weights": "tuning.kernels",
     "distill": "tuning.distillation",
     "distillation_model": "tuning.distillation",
@@ -19,6 +21,7 @@ _PUBLIC = {
     "inspect_tflite": "tuning.flatbuffer",
     "prune": "tuning.pruning",
     "quantize_aware": "tuning.quantization",
+    "replay": "tuning.compression",
     "resume_and_export": "tuning.pipeline",
     "sensitivity": "tuning.layer_sensitivity",
     "train_and_export": "tuning.pipeline",

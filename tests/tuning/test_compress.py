@@ -1,0 +1,308 @@
+"""`compress` on tiny trained networks: what it writes, what it chooses by, how it goes on."""
+
+import gzip
+import hashlib
+import json
+import re
+
+import keras
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+
+from recipes.data import load_data
+from recipes.errors import ConfigError, DataError, RecipesError, RunError
+from tuning.compression import compress, replay
+from tuning.compression_report import CompressionReport
+
+pytest.importorskip("litert_quantizer")
+
+# What makes the results of one layer 2,000 times as wide as those of its other channels.
+_WIDE = 2000.0
+
+
+@pytest.fixture(scope="module")
+def data(digits):
+    """Return the digits as images with validation and test images."""
+    images, labels = digits["train"]
+    splits = {
+        "train": (images[:800], labels[:800]),
+        "validation": (images[800:], labels[800:]),
+        "test": digits["test"],
+    }
+    return load_data(splits)
+
+
+@pytest.fixture(scope="module")
+def network(data):
+    """Return a small trained network, all of whose activations are ReLUs."""
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((16, 16, 1)),
+            layers.Rescaling(1 / 255),
+            layers.Conv2D(8, 3, strides=2, activation="relu", name="first"),
+            layers.Conv2D(16, 3, strides=2, activation="relu", name="second"),
+            layers.Flatten(),
+            layers.Dense(64, activation="relu", name="third"),
+            layers.Dense(10, activation="softmax", name="last"),
+        ],
+        name="digits",
+    )
+    model.compile(keras.optimizers.Adam(0.005), "sparse_categorical_crossentropy")
+    split = data.splits["train"]
+    model.fit(split.images, split.labels, batch_size=32, epochs=8, verbose=0)
+    return model
+
+
+@pytest.fixture(scope="module")
+def hard_network(network):
+    """Return a network that computes the same, but is hard to round."""
+    return widened(network, _WIDE)
+
+
+def widened(network, factor):
+    """Return a network that computes the same, but with one channel far wider than the others.
+
+    A ReLU commutes with a positive factor, so a channel may be made wider here and narrower where
+    it is read. One scale for all channels then rounds the others to nothing.
+    """
+    model = keras.models.clone_model(network)
+    model.set_weights(network.get_weights())
+    kernel, bias = model.get_layer("first").get_weights()
+    kernel[..., 0] *= factor
+    bias[0] *= factor
+    model.get_layer("first").set_weights([kernel, bias])
+    kernel, bias = model.get_layer("second").get_weights()
+    kernel[:, :, 0] /= factor
+    model.get_layer("second").set_weights([kernel, bias])
+    return model
+
+
+@pytest.fixture(scope="module")
+def report(network, data, tmp_path_factory):
+    """Return what is found for a network that int8 does no harm."""
+    out = tmp_path_factory.mktemp("compressed") / "out"
+    return compress(network, data, max_drop=0.02, out=out, progress=False)
+
+
+def accuracy_of(path, split):
+    """Run a file on single images with the bare interpreter."""
+    interpreter = Interpreter(model_path=str(path))
+    interpreter.allocate_tensors()
+    given, made = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    right = 0
+    for image, label in zip(split.images, split.labels, strict=True):
+        interpreter.set_tensor(given["index"], image[np.newaxis].astype(given["dtype"]))
+        interpreter.invoke()
+        right += interpreter.get_tensor(made["index"])[0].argmax() == label
+    return right / len(split.labels)
+
+
+def test_it_chooses_an_integer_file_and_every_figure_is_that_of_the_file(report, data):
+    assert report.chosen == "int8"
+    row = report.row("int8")
+    content = report.path.read_bytes()
+    assert row["sha256"] == hashlib.sha256(content).hexdigest()
+    assert row["bytes"] == len(content)
+    assert abs(row["gzip_bytes"] - len(gzip.compress(content, 9))) < 20
+    assert row["float_operations"] == 0
+    assert row["bytes"] < 0.5 * report.row("float32")["bytes"]
+    for split, figures in (("validation", row["validation"]), ("test", row["test"])):
+        images = data.splits[split]
+        assert figures["images"] == len(images)
+        assert figures["accuracy"] == pytest.approx(accuracy_of(report.path, images))
+        low, high = figures["interval"]
+        assert low < figures["accuracy"] < high
+    reference = report.row("float32")
+    assert accuracy_of(report.path.parent / reference["file"], data.splits["test"]) > 0.9
+    assert row["test"]["difference"] == pytest.approx(
+        row["test"]["accuracy"] - reference["test"]["accuracy"]
+    )
+    low, high = row["test"]["difference_interval"]
+    assert low < row["test"]["difference"] < high
+
+
+def test_the_report_is_written_and_read_again(report):
+    folder = report.path.parent
+    assert CompressionReport.load(folder) == report
+    assert json.loads((folder / "report.json").read_text())["chosen"] == "int8"
+    markdown = (folder / "report.md").read_text()
+    assert re.search(r"\| int8 .*\(chosen\) \|", markdown)
+    assert "points against float" in markdown
+    page = (folder / "report.html").read_text()
+    picture = (folder / "pareto.svg").read_text()
+    for row in report.candidates:
+        assert row["name"] in page
+        assert row["name"] in picture
+    assert (folder / "compress.log").read_text().count("float16") >= 2
+    assert not list(folder.glob(".*")) + list(folder.glob("trial*"))
+
+
+def test_latency_is_measured_of_every_file(report):
+    for row in report.candidates:
+        assert 0 < row["latency"]["median"] <= row["latency"]["p90"]
+
+
+def test_replay_gives_the_same_bytes(report, network, data, tmp_path):
+    path = replay(report.path.parent / "replay.json", network, data, path=tmp_path / "a.tflite")
+    assert path.read_bytes() == report.path.read_bytes()
+
+
+def test_replay_refuses_another_model(report, hard_network, data, tmp_path):
+    with pytest.raises(RunError, match="model is not that of the recipe"):
+        replay(report.recipe, hard_network, data, path=tmp_path / "a.tflite")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_finished_one_is_not_repeated(report, network, data):
+    before = {path: path.stat().st_mtime_ns for path in report.path.parent.rglob("*")}
+    again = compress(network, data, max_drop=0.02, out=report.path.parent, progress=False)
+    assert again == report
+    assert {path: path.stat().st_mtime_ns for path in report.path.parent.rglob("*")} == before
+
+
+def test_a_folder_of_something_else_is_refused(report, network, hard_network, data, tmp_path):
+    with pytest.raises(RunError, match="max_drop was 0.02, received 0.01"):
+        compress(network, data, max_drop=0.01, out=report.path.parent, progress=False)
+    with pytest.raises(RunError, match="model_sha256 was"):
+        compress(hard_network, data, max_drop=0.02, out=report.path.parent, progress=False)
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(RunError, match="no folder of compress"):
+        compress(network, data, out=tmp_path, progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_what_int8_loses_comes_back_with_the_operations_it_hangs_on(hard_network, data, tmp_path):
+    methods = ("post-training",)
+    report = compress(
+        hard_network, data, max_drop=0.02, methods=methods, out=tmp_path / "out", progress=False
+    )
+    int8, mixed = report.row("int8"), report.row("mixed")
+    assert int8["status"] == "failed" or int8["validation"]["difference"] < -0.02
+    assert mixed["validation"]["difference"] >= -0.02
+    assert mixed["test"]["difference"] >= -0.03
+    # The wide result and its only reader, nothing else.
+    kinds = [re.search("first|second|third|last", name).group() for name in mixed["restored"]]
+    assert kinds == ["first", "second"]
+    assert report.sensitivity["restored"] == mixed["restored"]
+    assert report.sensitivity["start"]["drop"] > 0.02
+    recipe = {**report.recipe, "candidate": "mixed"}
+    recipe |= {"restored": mixed["restored"], "sha256": mixed["sha256"]}
+    again = replay(recipe, hard_network, data, path=tmp_path / "again.tflite")
+    assert again.read_bytes() == (tmp_path / "out" / mixed["file"]).read_bytes()
+    assert any("back in float" in sentence for sentence in report.why)
+
+
+def test_a_candidate_that_fails_does_not_stop_the_others(network, data, tmp_path, monkeypatch):
+    from tuning.candidates import Workshop
+
+    make = Workshop.make
+
+    def failing(self, name, path, restored=()):
+        if name == "float16":
+            path.write_bytes(b"half a file")
+            raise RecipesError("out of luck")
+        make(self, name, path, restored)
+
+    monkeypatch.setattr(Workshop, "make", failing)
+    report = compress(
+        network,
+        data,
+        max_drop=0.02,
+        methods=("post-training",),
+        out=tmp_path / "out",
+        progress=False,
+    )
+    assert report.row("float16")["status"] == "failed"
+    assert report.row("float16")["reason"] == "out of luck"
+    assert not (tmp_path / "out" / "candidates" / "float16.tflite").exists()
+    assert report.row("weight-only-int8")["status"] == "measured"
+    assert any("float16 failed: out of luck" in sentence for sentence in report.why)
+
+
+def test_the_budget_ends_it_between_candidates_and_more_time_goes_on(network, data, tmp_path):
+    out = tmp_path / "out"
+    arguments = {"max_drop": 0.02, "out": out, "progress": False, "methods": ("post-training",)}
+    report = compress(network, data, budget_minutes=1e-9, **arguments)
+    assert [row["status"] for row in report.candidates] == ["measured", "not tried"]
+    assert "budget" in report.row("int8")["reason"]
+    assert report.chosen == "float32"
+    report = compress(network, data, **arguments)
+    assert {row["status"] for row in report.candidates} == {"measured"}
+    log = (out / "compress.log").read_text()
+    assert log.count("the float file that all are held against") == 1
+
+
+def test_validation_images_of_ones_own_are_chosen_by(network, data, tmp_path):
+    images, labels = data.splits["train"].images[:50], data.splits["train"].labels[:50]
+    report = compress(
+        network,
+        data,
+        validation=(images, labels),
+        methods=("post-training",),
+        max_drop=0.1,
+        budget_minutes=1e-9,
+        out=tmp_path / "out",
+        progress=False,
+    )
+    assert report.row("float32")["validation"]["images"] == 50
+
+
+class Subclassed(keras.Model):
+    """A model that states no inputs."""
+
+    def call(self, inputs):
+        return inputs
+
+
+def test_mistakes_are_one_clear_error_and_nothing_is_written(network, data, tiny_model, tmp_path):
+    out = tmp_path / "out"
+    splits = dict(data.splits)
+    pairs = {name: (split.images, split.labels) for name, split in splits.items()}
+    cases = [
+        ((network, data), {"target": "smalest"}, ConfigError, "did you mean 'smallest'"),
+        ((network, data), {"max_drop": 2}, ConfigError, "max_drop must be a share"),
+        ((network, data), {"budget_minutes": 0}, ConfigError, "budget_minutes must be above 0"),
+        ((network, data), {"epochs": 0}, ConfigError, "epochs must be a whole number"),
+        ((network, data), {"sparsity": 1.0}, ConfigError, "sparsity must be between 0 and 1"),
+        ((network, None), {}, ConfigError, "data is missing"),
+        ((Subclassed(), data), {}, RecipesError, "states no inputs"),
+        ((tiny_model(), data), {}, DataError, r"takes images of shape \(8, 8, 1\)"),
+        ((network, data), {"validation": pairs["test"][0]}, DataError, "a pair"),
+        (
+            (network, data),
+            {"validation": (np.zeros((4, 8, 8, 1), np.uint8), [0, 1, 2, 3])},
+            DataError,
+            "expected images of shape",
+        ),
+        ((tmp_path / "none", data), {}, RecipesError, "none"),
+    ]
+    for given, changes, kind, message in cases:
+        with pytest.raises(kind, match=message):
+            compress(*given, out=out, progress=False, **changes)
+    with pytest.raises(ConfigError, match="out is missing"):
+        compress(network, data, progress=False)
+    fewer = load_data({"train": pairs["train"]}, validation=0.0, test=0.1)
+    with pytest.raises(DataError, match="the data has none"):
+        compress(network, fewer, out=out, progress=False)
+    nine = {
+        name: (images[labels < 9], labels[labels < 9]) for name, (images, labels) in pairs.items()
+    }
+    with pytest.raises(DataError, match="10 classes, the data has 9"):
+        compress(network, nine, out=out, progress=False)
+    assert not out.exists()
+
+
+@pytest.mark.slow
+def test_all_ways_to_the_smallest_file(network, data, tmp_path):
+    pytest.importorskip("tensorflow_model_optimization")
+    out = tmp_path / "out"
+    arguments = {"target": "smallest", "max_drop": 0.03, "epochs": 4, "out": out}
+    report = compress(network, data, **arguments, progress=False)
+    pruned, int8 = report.row("pruned-int8"), report.row("int8")
+    assert pruned["status"] == "measured"
+    assert pruned["gzip_bytes"] < 0.75 * int8["gzip_bytes"]
+    again = replay(report.recipe, network, data, path=tmp_path / "again.tflite")
+    assert again.read_bytes() == report.path.read_bytes()

@@ -1,0 +1,387 @@
+"""How each candidate of `compress` becomes a file, and what the file is worth.
+
+`Workshop` makes files, `Exam` measures them on the validation images and, at the end, on the test
+images. Both are the same in `compress` and in `replay`.
+"""
+
+import dataclasses
+import gzip
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recipes.errors import DataError
+from recipes.evaluation.classifier import KerasClassifier, LiteRTClassifier
+from recipes.evaluation.litert import read_facts
+from recipes.evaluation.metrics import accuracy_difference, wilson_interval
+from recipes.files import atomic_path
+from tuning.accuracy_aware import Measure
+from tuning.calibration_data import calibration_indices
+from tuning.flatbuffer import inspect_tflite
+
+if TYPE_CHECKING:
+    import keras
+
+    from recipes.data import ImageData
+    from recipes.data.image_data import Split
+
+_CHUNK = 512
+# Distortions are means over this many validation images: enough to rank operations by.
+_RANKED_ON = 512
+# A probability of 0 in a file must not make a divergence infinite.
+_SMALLEST = 1e-7
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What the making of files depends on, beside model and images.
+
+    Attributes:
+        epochs: Passes over the training images in each fine-tuning.
+        sparsity: Share of zeros in pruned kernels.
+        calibration_count: Training images for calibration.
+        batch_size: Of fine-tuning.
+        seed: Of all random numbers.
+        integer_ends: Whether int8 files take int8 and give int8, without a float softmax at the
+            end.
+    """
+
+    epochs: int = 3
+    sparsity: float = 0.8
+    calibration_count: int = 300
+    batch_size: int = 64
+    seed: int = 0
+    integer_ends: bool = False
+
+
+class Workshop:
+    """Makes the files of candidates; what several need is made once.
+
+    Args:
+        model: The trained classifier.
+        data: Its images; only those of the split `"train"` are used.
+        settings: See there.
+        folder: For what is kept between candidates, such as the pruned model.
+        batches: Gives the batches to fine-tune on, without end; by default the training images in
+            seeded order.
+    """
+
+    def __init__(
+        self,
+        model: "keras.Model",
+        data: "ImageData",
+        settings: Settings,
+        folder: Path,
+        batches: Callable[[], Any] | None = None,
+    ):
+        self.model = model
+        self.settings = settings
+        self._data = data
+        self._folder = folder
+        self._batches = batches
+        self._cache: dict[str, Any] = {}
+        self._kept: dict[str, Any] = {}
+
+    def make(self, name: str, path: Path, restored: tuple[str, ...] = ()) -> None:
+        """Write the file of a candidate; there is none if this raises.
+
+        Args:
+            name: Of the candidate, one of `accuracy_aware.CANDIDATES`.
+            path: Where.
+            restored: For `"mixed"`: names of the operations that stay float.
+        """
+        if name == "mixed":
+            self.write_mixed(path, restored)
+        elif name == "pruned-int8":
+            self._export(self._pruned(), path, "int8")
+        elif name in ("qat", "pruned-qat"):
+            self._train_aware(name, path)
+        else:
+            self._export(self.model, path, name)
+
+    def results(self) -> dict[str, tuple[str, ...]]:
+        """Return the operations that have to be float for one result to stay unrounded.
+
+        Those are the operation that gives it and all that read it: an int8 operation rounds what it
+        reads, whoever gave it. One operation alone in float would only lose its own weights'
+        rounding, not that of its result.
+
+        Returns:
+            Operation to operations, itself first, in the order of the file.
+        """
+        from tuning.flatbuffer import read_model
+        from tuning.litert_quantizer import operations
+
+        content = self._float_file()
+        names = {operation.index: operation.name for operation in operations(content)}
+        operators = read_model(content).subgraphs[0].operators
+        groups = {}
+        for index, name in names.items():
+            given = set(operators[index].outputs)
+            readers = [
+                other
+                for place, other in names.items()
+                if place != index and given.intersection(operators[place].inputs)
+            ]
+            groups[name] = (name, *readers)
+        return groups
+
+    def write_mixed(self, path: Path, restored: tuple[str, ...]) -> None:
+        """Write the int8 file with some operations in float."""
+        from tuning.tflite import collect_facts, in_float32, write_checked
+
+        images = self.calibration_images()
+        content = self.mixed(restored)
+        classifier = KerasClassifier(in_float32(self.model))
+        facts = collect_facts(classifier, "int8", self._contract(restored), len(images))
+        # What it computes is measured on all validation images afterwards.
+        write_checked(path, content, facts, lambda file: None)
+
+    def mixed(self, restored: tuple[str, ...]) -> bytes:
+        """Return the int8 file with some operations in float; calibrates at the first call only."""
+        from tuning.litert_quantizer import quantize_static
+
+        return quantize_static(
+            self._float_file(), self.calibration_images(), skip=restored, cache=self._cache
+        )
+
+    def calibration_images(self) -> np.ndarray:
+        """Return training images, the classes in turn."""
+        if "calibration" not in self._kept:
+            train = self._data.splits["train"]
+            chosen = calibration_indices(train.labels, self.settings.calibration_count)
+            self._kept["calibration"] = train.load(chosen)
+        return self._kept["calibration"]
+
+    def _contract(self, restored: tuple[str, ...] = ()):
+        provenance = {"data": self._data.source, "data_fingerprint": self._data.fingerprint}
+        if restored:
+            provenance["operations_in_float"] = list(restored)
+        return {
+            **self._data.input_contract(),
+            "class_names": list(self._data.class_names),
+            "provenance": provenance,
+        }
+
+    def _export(self, model, path, precision):
+        from tuning.tflite import export_tflite
+
+        images = self.calibration_images() if precision == "int8" else None
+        if precision == "int8" and self.settings.integer_ends:
+            precision = "int8-only"
+        export_tflite(
+            model,
+            path,
+            precision=precision,
+            calibration_images=images,
+            contract=self._contract(),
+        )
+
+    def _float_file(self):
+        """Return the bytes of the float file without what is appended to it."""
+        if "float" not in self._kept:
+            from tuning.conversion import convert
+            from tuning.tflite import in_float32
+
+            self._kept["float"] = convert(in_float32(self.model), None)
+        return self._kept["float"]
+
+    def _pruned(self):
+        """Return the pruned model, from the disk if a run before this one made it."""
+        from recipes.evaluation.classifier import load_keras_model
+        from tuning.pruning import prune
+
+        path = self._folder / "pruned.keras"
+        if not path.exists():
+            pruned = prune(
+                self.model,
+                self._training(),
+                sparsity=self.settings.sparsity,
+                epochs=self.settings.epochs,
+                steps_per_epoch=self._steps(),
+                seed=self.settings.seed,
+            )
+            with atomic_path(path) as temporary:
+                pruned.save(temporary)
+        return load_keras_model(path)
+
+    def _train_aware(self, name, path):
+        from tuning.flatbuffer import with_integer_ends
+        from tuning.quantization import quantize_aware
+        from tuning.tflite import write_checked
+
+        pruned = name == "pruned-qat"
+        trained = quantize_aware(
+            self._pruned() if pruned else self.model,
+            self._training(),
+            preserve="sparsity" if pruned else None,
+            epochs=self.settings.epochs,
+            steps_per_epoch=self._steps(),
+            seed=self.settings.seed,
+        )
+        if not self.settings.integer_ends:
+            trained.export(path, contract=self._contract())
+            return
+        with tempfile.TemporaryDirectory() as scratch:
+            whole = trained.export(Path(scratch) / path.name, contract=self._contract())
+            facts = {**read_facts(whole), "quantization": "int8-only"}
+            content = with_integer_ends(whole.read_bytes())
+        write_checked(path, content, facts, lambda file: None)
+
+    def _training(self):
+        """Return batches without end, the same in each run."""
+        if self._batches is not None:
+            return self._batches()
+        return self._data.splits["train"].pipeline(
+            self.settings.batch_size, shuffle=True, seed=self.settings.seed, epochs=None
+        )
+
+    def _steps(self):
+        return -(-len(self._data.splits["train"]) // self.settings.batch_size)
+
+
+class Exam:
+    """The images that files are measured on, and what the float file makes of them.
+
+    Args:
+        data: With validation images, and perhaps test images.
+        reference: The float file.
+        threads: Of the interpreter.
+    """
+
+    def __init__(self, data: "ImageData", reference: Path, threads: int = 1):
+        self._splits = data.splits
+        self._reference = reference
+        self._threads = threads
+        self._expected: dict[str, np.ndarray] = {}
+
+    def measure(self, path: Path, split: str) -> dict[str, Any]:
+        """Return accuracy, its interval, and both against the float file on the same images."""
+        images = self._splits[split]
+        labels = np.asarray(images.labels)
+        correct = self._probabilities(path, images).argmax(axis=1) == labels
+        expected = self._float(split).argmax(axis=1) == labels
+        paired = accuracy_difference(correct, expected)
+        return {
+            "images": len(labels),
+            "accuracy": float(correct.mean()),
+            "interval": list(wilson_interval(int(correct.sum()), len(labels))),
+            "difference": paired["difference"],
+            "difference_interval": paired["interval"],
+        }
+
+    def distance(self, path: Path) -> Measure:
+        """Return how far a file is from the float one, on all validation images."""
+        images = self._splits["validation"]
+        labels = np.asarray(images.labels)
+        probabilities, expected = self._probabilities(path, images), self._float("validation")
+        right = [np.mean(found.argmax(axis=1) == labels) for found in (expected, probabilities)]
+        return Measure(float(right[0] - right[1]), divergence(expected, probabilities))
+
+    def distortion(self, path: Path) -> float:
+        """Return the divergence from the float file on some of the validation images."""
+        images = self._splits["validation"]
+        indices = _spread(len(images), _RANKED_ON)
+        probabilities = LiteRTClassifier(path, self._threads).predict(images.load(indices))
+        return divergence(self._float("validation")[indices], probabilities)
+
+    def _float(self, split):
+        if split not in self._expected:
+            self._expected[split] = self._probabilities(self._reference, self._splits[split])
+        return self._expected[split]
+
+    def _probabilities(self, path: Path, images: "Split") -> np.ndarray:
+        classifier = LiteRTClassifier(path, self._threads)
+        starts = range(0, len(images), _CHUNK)
+        chunks = [np.arange(start, min(start + _CHUNK, len(images))) for start in starts]
+        return np.concatenate([classifier.predict(images.load(chunk)) for chunk in chunks])
+
+
+def divergence(expected: np.ndarray, received: np.ndarray) -> float:
+    """Return the mean Kullback-Leibler divergence of probabilities from expected ones, nats.
+
+    Args:
+        expected: Shape `(images, classes)`, rows sum to 1.
+        received: Likewise.
+
+    Example:
+        >>> round(divergence(np.array([[0.5, 0.5]]), np.array([[0.25, 0.75]])), 4)
+        0.1438
+    """
+    expected = np.clip(np.asarray(expected, np.float64), _SMALLEST, 1)
+    received = np.clip(np.asarray(received, np.float64), _SMALLEST, 1)
+    return float(np.mean(np.sum(expected * np.log(expected / received), axis=1)))
+
+
+def file_facts(path: str | os.PathLike) -> dict[str, Any]:
+    """Return what a file is: bytes, gzip bytes, SHA-256, operations left in float."""
+    content = Path(path).read_bytes()
+    operations = inspect_tflite(path)
+    names = dict(operations["float_operation_names"])
+    # The softmax at the end is float by intention in every file: 256 levels are too few for it.
+    names["SOFTMAX"] = names.get("SOFTMAX", 0) - 1
+    names = {name: count for name, count in names.items() if count > 0}
+    return {
+        "bytes": len(content),
+        "gzip_bytes": len(gzip.compress(content, 9, mtime=0)),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "operations": operations["operations"],
+        "float_operations": sum(names.values()),
+        "float_operation_names": names,
+        "flex_operations": operations["flex_operations"],
+    }
+
+
+def with_validation(data: "ImageData", validation: Any) -> "ImageData":
+    """Return the data with other validation images, if there are any; check that there are some."""
+    if validation is not None:
+        data = dataclasses.replace(
+            data, splits={**data.splits, "validation": _given_split(validation, data)}
+        )
+    if not data.splits.get("validation"):
+        raise DataError(
+            "compress chooses by validation images: the data has none; give "
+            "validation=(images, labels), or load the data with validation=0.1"
+        )
+    return data
+
+
+def _given_split(validation, data: "ImageData") -> "Split":
+    """Return a pair of images and labels as a split that fits the data."""
+    from recipes.data.arrays import check_images, check_labels
+    from recipes.data.image_data import Split
+
+    if not isinstance(validation, (tuple, list)) or len(validation) != 2:
+        raise DataError(
+            "validation must be a pair (images, labels), received: " + type(validation).__name__
+        )
+    images = check_images(validation[0], "validation")
+    labels, _ = check_labels({"validation": validation[1]}, data.class_names)
+    labels = labels["validation"]
+    if tuple(images.shape[1:]) != tuple(data.image_shape) or len(labels) != len(images):
+        raise DataError(
+            f"validation: expected images of shape {(len(labels), *data.image_shape)} for "
+            f"{len(labels)} labels, received {images.shape}"
+        )
+    return Split("validation", labels, tuple(data.image_shape), images=images)
+
+
+def _spread(count: int, most: int) -> np.ndarray:
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
+
+
+def model_digest(model: "keras.Model") -> str:
+    """Return SHA-256 over the weights of a model and the kinds of its layers."""
+    digest = hashlib.sha256()
+    for layer in model.layers:
+        digest.update(f"{type(layer).__name__} {layer.name}\n".encode())
+    for array in model.get_weights():
+        array = np.ascontiguousarray(array)
+        digest.update(f"{array.dtype} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()

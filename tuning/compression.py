@@ -1,0 +1,237 @@
+"""A trained classifier in, the smallest or fastest file that keeps its accuracy out."""
+
+import dataclasses
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recipes.errors import ConfigError, RunError
+from recipes.files import atomic_path, read_json
+from tuning._climb import Climb
+from tuning._compression_folder import FINAL, CompressionFolder
+from tuning.accuracy_aware import METHODS, check_arguments
+from tuning.candidates import Settings, Workshop, file_facts, model_digest, with_validation
+from tuning.compression_report import CompressionReport
+from tuning.tflite import versions
+
+if TYPE_CHECKING:
+    import keras
+
+    from recipes.data import ImageData
+
+
+def compress(
+    model_or_run: "keras.Model | str | os.PathLike",
+    data: Any = None,
+    *,
+    max_drop: float = 0.01,
+    target: str = "cpu",
+    methods: Sequence[str] = METHODS,
+    budget_minutes: float | None = None,
+    validation: Any = None,
+    out: str | os.PathLike | None = None,
+    epochs: int = 3,
+    sparsity: float = 0.8,
+    calibration_count: int = 300,
+    threads: int = 1,
+    seed: int = 0,
+    progress: bool = True,
+) -> CompressionReport:
+    """Try ways to compress a classifier, measure the files, and choose one that keeps the accuracy.
+
+    Each candidate is a file that the LiteRT interpreter ran. Full static int8 comes first. Where it
+    loses more than `max_drop`, each operation in turn is left in float, and those that the accuracy
+    hangs on go back to float, the worst first, until it is back; for `"int-only"`, or if that is
+    not enough, quantization-aware training follows. Files are chosen by validation images alone;
+    calibration and fine-tuning use training images; test images are looked at once, at the end.
+
+    A run that was killed goes on with the same call: finished candidates are read from `out`. A
+    candidate that fails is noted with its reason, and the others go on.
+
+    Args:
+        model_or_run: Keras classifier that takes images in `[0, 255]` and gives probabilities; or a
+            run directory or a `.keras` file of one. In a run, fine-tuning augments the images as
+            its recipe does.
+        data: `ImageData`, or what `load_data` takes; for a run by default its own images.
+        max_drop: Loss of validation accuracy to allow, a share: 0.01 is one percentage point.
+        target: `"cpu"`: the fastest file; `"int-only"`: the smallest without a float operation,
+            int8 in and out, for hardware without float arithmetic; `"smallest"`: the smallest
+            after gzip, and pruning is tried.
+        methods: Which may be used, of `"post-training"`, `"pruning"`, `"quantization-aware"`.
+        budget_minutes: No candidate is begun after so many minutes; `None` for no limit.
+        validation: Pair `(images, labels)` to choose by, in place of the data's validation images.
+        out: Folder for the files and the report; default for a run: `compressed` in it.
+        epochs: Passes over the training images in each fine-tuning.
+        sparsity: Share of zeros in pruned kernels.
+        calibration_count: Training images that fix the ranges of int8.
+        threads: Of the interpreter, for latency.
+        seed: Of all random numbers.
+        progress: Show what is done on the standard error stream; `compress.log` in `out` holds it
+            in any case.
+
+    Returns:
+        The report, which also lies in `out` as `report.json`, `.md`, `.html` and `pareto.svg`, with
+        `model.tflite`, the file that was chosen, and `replay.json`, how to make it again.
+
+    Raises:
+        ConfigError: If an argument is out of range or unknown.
+        DataError: If there are no validation images, or the images do not fit the model.
+        RecipesError: If the model cannot be converted at all.
+        RunError: If `out` cannot be written, or holds the compression of something else.
+
+    Example:
+        >>> report = compress("runs/fashion", max_drop=0.005)   # doctest: +SKIP
+        >>> print(report)                                       # doctest: +SKIP
+    """
+    methods = check_arguments(target, methods, max_drop)
+    if budget_minutes is not None and not budget_minutes > 0:
+        raise ConfigError(f"budget_minutes must be above 0, received: {budget_minutes!r}")
+    settings = _checked(
+        Settings(epochs, sparsity, calibration_count, seed=seed, integer_ends=target == "int-only")
+    )
+    model, data, out, batches = _resolve(model_or_run, data, out, settings)
+    data = with_validation(data, validation)
+    check_fit(model, data)
+    arguments = {
+        "max_drop": max_drop,
+        "target": target,
+        "methods": list(methods),
+        **dataclasses.asdict(settings),
+    }
+    folder = CompressionFolder(out, arguments, model, data)
+    if folder.finished:
+        return CompressionReport.load(out)
+    with folder.log(progress) as log:
+        workshop = Workshop(model, data, settings, folder.path, batches)
+        work = Climb(workshop, data, folder, log, threads)
+        work.climb(target, methods, max_drop, budget_minutes)
+        return work.report(target, max_drop, arguments)
+
+
+def replay(
+    recipe: dict[str, Any] | str | os.PathLike,
+    model: "keras.Model | str | os.PathLike",
+    data: Any = None,
+    *,
+    path: str | os.PathLike,
+) -> Path:
+    """Make a file again that `compress` chose, to the same bytes, without trying anything.
+
+    Args:
+        recipe: `report.recipe`, or the path of a `replay.json`.
+        model: The same model, as for `compress`.
+        data: The same images, as for `compress`.
+        path: Where to write, ending in `.tflite`.
+
+    Returns:
+        `path`.
+
+    Raises:
+        RunError: If model or images are not those of the recipe, or the file is another one: other
+            versions of the packages, another processor.
+
+    Example:
+        >>> replay("runs/a/compressed/replay.json", "runs/a", path="again.tflite")  # doctest: +SKIP
+    """
+    if not isinstance(recipe, dict):
+        try:
+            recipe = read_json(recipe)
+        except (OSError, ValueError) as error:
+            raise RunError(f"cannot read {recipe}: {error}") from error
+    settings = Settings(**recipe["settings"])
+    model, data, _, batches = _resolve(model, data, path, settings)
+    found = {"model_sha256": model_digest(model), "data_fingerprint": data.fingerprint}
+    for name, value in found.items():
+        if recipe[name] != value:
+            raise RunError(
+                f"{name.split('_')[0]} is not that of the recipe: {name} {value[:12]}, expected "
+                f"{recipe[name][:12]}"
+            )
+    path = Path(path)
+    with tempfile.TemporaryDirectory() as scratch:
+        made = Path(scratch) / FINAL
+        workshop = Workshop(model, data, settings, Path(scratch), batches)
+        workshop.make(recipe["candidate"], made, tuple(recipe["restored"]))
+        digest = file_facts(made)["sha256"]
+        if digest != recipe["sha256"]:
+            raise RunError(
+                f"the file came out different: SHA-256 {digest[:12]}, expected "
+                f"{recipe['sha256'][:12]}; it was made with {_text(recipe['versions'])}, here are "
+                f"{_text(versions())}"
+            )
+        try:
+            with atomic_path(path) as temporary:
+                shutil.copyfile(made, temporary)
+        except OSError as error:
+            raise RunError(f"cannot write {path}: {error.strerror or error}") from error
+    return path
+
+
+def _checked(settings: Settings) -> Settings:
+    for name in ("epochs", "calibration_count"):
+        value = getattr(settings, name)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ConfigError(f"{name} must be a whole number above 0, received: {value!r}")
+    sparsity = settings.sparsity
+    if not isinstance(sparsity, (int, float)) or not 0 < sparsity < 1:
+        raise ConfigError(f"sparsity must be between 0 and 1, received: {sparsity!r}")
+    return settings
+
+
+def _resolve(model_or_run, data, out, settings):
+    """Return model, images, folder, and what gives the batches to fine-tune on."""
+    from recipes.data import ImageData, load_data
+    from recipes.evaluation.classifier import load_keras_model
+    from recipes.run import Run
+
+    batches = None
+    if isinstance(model_or_run, (str, os.PathLike)) and Path(model_or_run).is_dir():
+        model_or_run = Run(model_or_run)
+    if isinstance(model_or_run, Run):
+        run = model_or_run
+        if not run.finished:
+            raise RunError(
+                f"{run.directory} is not finished; go on with: recipes train --resume "
+                f"{run.directory}"
+            )
+        data = run.load_data() if data is None else data
+        out = run.path("compressed") if out is None else out
+        model = load_keras_model(run.path("model.keras"))
+    elif isinstance(model_or_run, (str, os.PathLike)):
+        run, model = None, load_keras_model(model_or_run)
+    else:
+        run, model = None, model_or_run
+    if data is None:
+        raise ConfigError("data is missing: only a run knows its own images")
+    if out is None:
+        raise ConfigError("out is missing: a folder for the files and the report")
+    if not isinstance(data, ImageData):
+        data = load_data(data)
+    if run is not None:
+        batches = _recipe_batches(run.recipe, data, settings)
+    return model, data, Path(out), batches
+
+
+def _recipe_batches(recipe, data, settings):
+    """Return what gives the augmented batches of a recipe."""
+    from recipes.training import training_pipeline
+
+    recipe = recipe.override({"training.epochs": settings.epochs, "training.seed": settings.seed})
+    return lambda: training_pipeline(recipe, data, settings.batch_size)
+
+
+def check_fit(model: "keras.Model", data: "ImageData") -> None:
+    """Raise `ConfigError` or `DataError` unless the model can be exported and the images fit it."""
+    from recipes.evaluation.classifier import KerasClassifier
+    from tuning.export import check_data
+    from tuning.tflite import image_shape
+
+    image_shape(model)
+    check_data(KerasClassifier(model), data)
+
+
+def _text(versions):
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
