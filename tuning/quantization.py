@@ -120,6 +120,7 @@ def quantize_aware(
     epochs = whole_number("epochs", epochs)
     if freeze_batch_normalization_after is not None:
         whole_number("freeze_batch_normalization_after", freeze_batch_normalization_after, least=0)
+    _check_layers(model)
     patterns = _check_patterns(model, layers)
 
     from tuning._keras2.fitting import Fitting, check_optimizer
@@ -251,7 +252,7 @@ class QuantizationAware:
         provenance = {"quantization_aware_training": self._arguments}
         contract["provenance"] = {**contract.get("provenance", {}), **provenance}
         facts = collect_facts(classifier, "int8", contract, 0)
-        del facts["provenance"]["calibration_images"]
+        facts["provenance"].pop("calibration_images", None)
 
         def check(file):
             comparison.check(file, "int8")
@@ -276,6 +277,17 @@ def _float_operations(content):
         path = Path(scratch) / "model.tflite"
         path.write_bytes(content)
         return inspect_tflite(path)["float_operation_names"]
+
+
+def _check_layers(model):
+    """Name a layer that cannot cross, before the model is copied, which Keras might refuse."""
+    for call in trace(model).calls:
+        kind = type(call.operation)
+        if kind.__module__.split(".")[0] not in ("keras", "recipes", "augment"):
+            raise ConfigError(
+                f"layer {call.name!r} ({kind.__name__}) cannot cross to tf_keras: quantize_aware "
+                "takes layers of Keras and of this package; export_tflite can quantize it instead"
+            )
 
 
 def _check_patterns(model, layers):

@@ -123,6 +123,15 @@ def test_all_weights_were_trained_and_came_back(mixed):
     assert np.abs(trained.predict(images) - found).max() > 0
 
 
+def test_rounding_changes_the_logits_little(mixed):
+    _, trained = mixed
+    images = images_and_labels()[0].astype(np.float32)
+    rounded = trained._quantized.predict(images)
+    exact = trained._quantized.twin.model(images).numpy()
+    # With constants that were not copied the error is as large as the logits.
+    assert np.linalg.norm(rounded - exact) < 0.2 * np.linalg.norm(exact)
+
+
 def test_history_and_facts(mixed, tmp_path):
     _, trained = mixed
     assert len(trained.history.history["loss"]) == 2

@@ -134,8 +134,10 @@ def quantize_twin(twin: Twin, chosen) -> QuantizedTwin:
 
     model = load_tf_keras().models.clone_model(twin.model, clone_function=wrapped)
     quantized = QuantizedTwin(twin, model, configs, reasons)
-    for link in twin.links:
-        _set_weights(quantized, link.name, twin.model.get_layer(link.name).get_weights())
+    # Constants, such as the normalisation of images, are weights without a link.
+    for layer in twin.model.layers:
+        if layer.get_weights():
+            _set_weights(quantized, layer.name, layer.get_weights())
     return quantized
 
 
@@ -208,6 +210,8 @@ def set_ranges(quantized: QuantizedTwin, data) -> None:
     @tf.function(reduce_retracing=True)
     def extremes(images):
         found = probe(tf.cast(images, tf.float32), training=False)
+        # A model of one output gives it bare.
+        found = tf.nest.pack_sequence_as(outputs, tf.nest.flatten(found))
         lows = [tf.reduce_min([tf.reduce_min(one) for one in several]) for several in found]
         highs = [tf.reduce_max([tf.reduce_max(one) for one in several]) for several in found]
         return tf.stack(lows), tf.stack(highs)
