@@ -89,6 +89,7 @@ def mixed():
     return model, trained
 
 
+@pytest.mark.slow
 def test_no_float_operation_is_left_but_the_softmax(mixed, tmp_path):
     _, trained = mixed
     path = trained.export(tmp_path / "net.tflite")
@@ -100,6 +101,7 @@ def test_no_float_operation_is_left_but_the_softmax(mixed, tmp_path):
     assert (litert.input_dtype, litert.output_dtype) == (np.uint8, np.float32)
 
 
+@pytest.mark.slow
 def test_the_file_computes_what_was_trained(mixed, tmp_path):
     _, trained = mixed
     images, _ = images_and_labels()
@@ -109,6 +111,7 @@ def test_the_file_computes_what_was_trained(mixed, tmp_path):
     assert np.abs(found - KerasClassifier(trained.model).predict(images)).max() < 0.1
 
 
+@pytest.mark.slow
 def test_all_weights_were_trained_and_came_back(mixed):
     model, trained = mixed
     images, _ = images_and_labels()
@@ -123,6 +126,7 @@ def test_all_weights_were_trained_and_came_back(mixed):
     assert np.abs(trained.predict(images) - found).max() > 0
 
 
+@pytest.mark.slow
 def test_rounding_changes_the_logits_little(mixed):
     _, trained = mixed
     images = images_and_labels()[0].astype(np.float32)
@@ -132,6 +136,7 @@ def test_rounding_changes_the_logits_little(mixed):
     assert np.linalg.norm(rounded - exact) < 0.2 * np.linalg.norm(exact)
 
 
+@pytest.mark.slow
 def test_history_and_facts(mixed, tmp_path):
     _, trained = mixed
     assert len(trained.history.history["loss"]) == 2
@@ -165,7 +170,13 @@ def sparse_and_clustered():
     return model, np.asarray(kernel)
 
 
-@pytest.mark.parametrize("preserve", [None, "sparsity", "clusters", "both"])
+@pytest.mark.parametrize(
+    "preserve",
+    [
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in (None, "sparsity", "clusters")),
+        "both",
+    ],
+)
 def test_zeros_and_clusters_are_kept(preserve, tmp_path):
     model, before = sparse_and_clustered()
     trained = quantize_aware(
@@ -222,6 +233,7 @@ def test_ranges_are_those_of_training_batches():
     np.testing.assert_allclose(float(found["max_var"]), high, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_chosen_layers_and_what_stays_float():
     model = classifier(
         layers.Conv2D(4, 3, activation="relu", name="first"),
@@ -314,6 +326,7 @@ def test_run_directory(tmp_path):
     assert len(written["epochs_run"]) == 1
 
 
+@pytest.mark.slow
 def test_nothing_is_half_written(mixed, tmp_path, monkeypatch):
     _, trained = mixed
     with pytest.raises(ConfigError, match="must end in .tflite"):
