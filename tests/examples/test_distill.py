@@ -1,0 +1,45 @@
+"""The example of distillation, on tiny data."""
+
+import importlib.util
+from pathlib import Path
+
+import keras
+import pytest
+
+PROGRAM = Path(__file__).parents[2] / "examples" / "distill.py"
+
+
+@pytest.fixture(scope="module")
+def program():
+    spec = importlib.util.spec_from_file_location(PROGRAM.stem, PROGRAM)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.slow
+def test_it_learns_from_a_finished_run(program, tiny_run, tiny_source, tmp_path, capsys):
+    teacher = str(tiny_run.path("model.keras"))
+    arguments = ["--width", "4", "--epochs", "20", "--out", str(tmp_path / "student.keras")]
+    assert program.main([teacher, tiny_source, *arguments]) == 0
+    said = capsys.readouterr().out.splitlines()
+    teacher_line, student_line = said[-2:]
+    assert teacher_line.startswith("teacher: ")
+    accuracy = float(student_line.rpartition(" ")[2])
+    assert accuracy > 0.6, "three kinds of clothes, a third by chance"
+    student = keras.models.load_model(tmp_path / "student.keras")
+    assert f"student: {student.count_params():,} parameters" in student_line
+    assert student.count_params() < tiny_run.metrics["parameters"] / 2
+
+
+def test_a_teacher_of_other_classes_is_one_line(program, tiny_source, tmp_path, capsys):
+    inputs = keras.Input((28, 28, 1))
+    teacher = keras.Model(inputs, keras.layers.Dense(10)(keras.layers.Flatten()(inputs)))
+    teacher.save(tmp_path / "ten.keras")
+    arguments = ["--width", "4", "--out", str(tmp_path / "student.keras")]
+    assert program.main([str(tmp_path / "ten.keras"), tiny_source, *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("distill: student")
+    assert "has 3 classes, teacher" in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "student.keras").exists()
