@@ -22,6 +22,9 @@ def captured_output(understood: type[Exception] | tuple = ()) -> Iterator[None]:
         >>> with captured_output():
         ...     _ = os.system("echo chatter")
     """
+    if "tensorflow" in sys.modules:
+        # Its logger takes the standard error stream of the moment it is first used, for good.
+        sys.modules["tensorflow"].get_logger()
     try:
         saved = os.dup(1), os.dup(2)
     except OSError:  # Started without standard output (a service): there is nothing to keep clean.

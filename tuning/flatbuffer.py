@@ -207,7 +207,14 @@ def read_model(content: bytes) -> schema.ModelT:
     """
     if bytes(content[4:8]) != _IDENTIFIER:
         raise RecipesError("expected the bytes of a .tflite file, received something else")
-    return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    for buffer in model.buffers:
+        # litert-quantizer puts weights behind the flatbuffer; packing puts them back inside, where
+        # interpreters of before 2024 find them, too.
+        if buffer.offset:
+            data = np.frombuffer(content, np.uint8, count=buffer.size, offset=buffer.offset)
+            buffer.data, buffer.offset, buffer.size = data, 0, 0
+    return model
 
 
 def operation_names(model: schema.ModelT) -> list[str]:
@@ -217,8 +224,10 @@ def operation_names(model: schema.ModelT) -> list[str]:
 
 
 def _can_be_packed(model: schema.ModelT) -> bool:
-    # Files over 2 GB keep their buffers behind the flatbuffer, by offsets that packing would break.
-    return len(model.subgraphs) == 1 and not any(buffer.offset for buffer in model.buffers)
+    # A flatbuffer holds 2 GB at most; a little is left for all that is not a weight.
+    held = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
+    options = any(entry.largeCustomOptionsOffset for entry in model.subgraphs[0].operators)
+    return len(model.subgraphs) == 1 and held < 2**31 - 2**24 and not options
 
 
 def _input_quantize(graph: schema.SubGraphT, kinds: list[str]) -> schema.OperatorT:
