@@ -21,6 +21,7 @@ COMMANDS = (
     "evaluate",
     "predict",
     "export",
+    "benchmark",
     "report",
     "compare",
     "check-data",
