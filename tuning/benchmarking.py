@@ -126,9 +126,9 @@ def benchmark(
 
     Example:
         >>> print(benchmark(["float32.tflite", "int8.tflite"]))  # doctest: +SKIP
-        file              ms    p90      ratio (95 %)  delegate   MB    kB  gzip kB  float ops
-        float32.tflite  0.53  0.541  1.00 (1.00-1.00)   XNNPACK  6.1  1859     1716         15
-        int8.tflite     0.15  0.153  0.28 (0.28-0.28)   XNNPACK  2.9   488      402          1
+        file               ms    p90      ratio (95 %)  delegate    MB    kB  gzip kB  float ops
+        float32.tflite  0.522  0.591  1.00 (1.00-1.00)   XNNPACK  14.4  1858     1725         15
+        int8.tflite     0.149  0.155  0.28 (0.28-0.29)   XNNPACK  11.6   487      413          1
     """
     paths = [files] if isinstance(files, (str, os.PathLike)) else list(files)
     if not paths:
