@@ -189,6 +189,29 @@ def run_export(options):
     return 0
 
 
+def run_compress(options):
+    from recipes.run import Run
+    from tuning.compression import compress
+
+    report = compress(
+        Run(options.folder),
+        max_drop=options.max_drop,
+        target=options.target,
+        methods=options.methods,
+        budget_minutes=options.budget_minutes,
+        out=options.out,
+        seed=options.seed,
+        # The summary is printed below.
+        progress=not options.json,
+    )
+    if options.json:
+        print_json(report.to_dict())
+    else:
+        _print_table(report.header, report.rows(), right=range(1, len(report.header)))
+        print(f"{report}\nreport: {Path(report.directory) / 'report.html'}")
+    return 0 if report.chosen else 1
+
+
 def run_benchmark(options):
     from tuning.benchmarking import benchmark
 

@@ -157,6 +157,32 @@ def _parser():
 
     command = _add(
         commands,
+        "compress",
+        _commands.run_compress,
+        "find the fastest or smallest file that keeps the accuracy; killed, it goes on",
+        "recipes compress runs/a --max-drop 0.005",
+        "recipes compress runs/a --target smallest --budget-minutes 30",
+    )
+    command.add_argument("folder", metavar="RUN", help="run folder")
+    command.add_argument(
+        "--max-drop", type=float, default=0.01, metavar="SHARE", help="of accuracy (default: 0.01)"
+    )
+    command.add_argument("--target", default="cpu", help="cpu, int-only or smallest (default: cpu)")
+    command.add_argument(
+        "--methods",
+        nargs="+",
+        default=["post-training", "pruning", "quantization-aware"],
+        metavar="METHOD",
+        help="that may be used (default: post-training pruning quantization-aware)",
+    )
+    command.add_argument(
+        "--budget-minutes", type=float, metavar="N", help="begin nothing new after so many"
+    )
+    command.add_argument("--out", metavar="DIR", help="default: compressed in the run folder")
+    command.add_argument("--seed", type=int, default=0, help="default: 0")
+
+    command = _add(
+        commands,
         "benchmark",
         _commands.run_benchmark,
         "time TFLite files against the first of them: latency, memory, bytes",

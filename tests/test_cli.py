@@ -24,6 +24,7 @@ COMMANDS = (
     "benchmark",
     "report",
     "compare",
+    "compress",
     "check-data",
     "preflight",
     "diagnose",

@@ -12,6 +12,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from recipes.data import load_data
 from recipes.errors import ConfigError, DataError, RecipesError, RunError
+from tuning.candidates import Workshop
 from tuning.compression import compress, replay
 from tuning.compression_report import CompressionReport
 
@@ -85,6 +86,19 @@ def report(network, data, tmp_path_factory):
     """Return what is found for a network that int8 does no harm."""
     out = tmp_path_factory.mktemp("compressed") / "out"
     return compress(network, data, max_drop=0.02, out=out, progress=False)
+
+
+def fail(monkeypatch, candidate):
+    """Let one candidate fail, half of its file written."""
+    make = Workshop.make
+
+    def failing(self, name, path, restored=()):
+        if name == candidate:
+            path.write_bytes(b"half a file")
+            raise RecipesError("out of luck")
+        make(self, name, path, restored)
+
+    monkeypatch.setattr(Workshop, "make", failing)
 
 
 def accuracy_of(path, split):
@@ -196,17 +210,7 @@ def test_what_int8_loses_comes_back_with_the_operations_it_hangs_on(hard_network
 
 
 def test_a_candidate_that_fails_does_not_stop_the_others(network, data, tmp_path, monkeypatch):
-    from tuning.candidates import Workshop
-
-    make = Workshop.make
-
-    def failing(self, name, path, restored=()):
-        if name == "float16":
-            path.write_bytes(b"half a file")
-            raise RecipesError("out of luck")
-        make(self, name, path, restored)
-
-    monkeypatch.setattr(Workshop, "make", failing)
+    fail(monkeypatch, "float16")
     report = compress(
         network,
         data,
@@ -304,5 +308,29 @@ def test_all_ways_to_the_smallest_file(network, data, tmp_path):
     pruned, int8 = report.row("pruned-int8"), report.row("int8")
     assert pruned["status"] == "measured"
     assert pruned["gzip_bytes"] < 0.75 * int8["gzip_bytes"]
+    again = replay(report.recipe, network, data, path=tmp_path / "again.tflite")
+    assert again.read_bytes() == report.path.read_bytes()
+
+
+@pytest.mark.slow
+def test_integers_alone_come_from_training_where_int8_fails(network, data, tmp_path, monkeypatch):
+    pytest.importorskip("tensorflow_model_optimization")
+    fail(monkeypatch, "int8")
+    report = compress(
+        network,
+        data,
+        target="int-only",
+        max_drop=0.02,
+        methods=("post-training", "quantization-aware"),
+        out=tmp_path / "out",
+        progress=False,
+    )
+    assert [row["name"] for row in report.candidates] == ["float32", "int8", "qat"]
+    assert report.chosen == "qat", report.why
+    interpreter = Interpreter(model_path=str(report.path))
+    assert interpreter.get_input_details()[0]["dtype"] == np.int8
+    assert interpreter.get_output_details()[0]["dtype"] == np.int8
+    assert report.row("qat")["float_operations"] == 0
+    assert report.row("qat")["test"]["difference"] > -0.03
     again = replay(report.recipe, network, data, path=tmp_path / "again.tflite")
     assert again.read_bytes() == report.path.read_bytes()

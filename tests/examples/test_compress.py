@@ -1,0 +1,39 @@
+"""The example of compressing trains, compresses, and makes the chosen file again."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from tuning.compression_report import CompressionReport
+
+pytest.importorskip("litert_quantizer")
+PROGRAM = Path(__file__).parents[2] / "examples" / "compress.py"
+
+
+@pytest.fixture(scope="module")
+def program():
+    spec = importlib.util.spec_from_file_location("compress_example", PROGRAM)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.slow
+def test_it_trains_compresses_and_replays(program, tmp_path, capsys):
+    assert program.main(["--epochs", "2", "--max-drop", "0.02", "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    report = CompressionReport.load(tmp_path / "compressed")
+    assert report.chosen in ("int8", "mixed")
+    assert report.row("float32")["test"]["accuracy"] > 0.75
+    assert "within 2 points" in printed
+    assert (tmp_path / "again.tflite").read_bytes() == report.path.read_bytes()
+
+
+def test_mistakes_are_one_line(program, tmp_path, capsys):
+    nowhere = str(tmp_path / "nowhere")
+    assert program.main([nowhere, "--out", str(tmp_path / "out")]) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("compress:")]
+    assert len(lines) == 1
+    assert "nowhere" in lines[0]
+    assert not (tmp_path / "out").exists()
