@@ -84,7 +84,8 @@ def distill(
         callbacks: Keras callbacks. Their `model` has the student's layers and weights and gives
             logits: `Validation(images, labels)` needs no `from_logits`.
         jit_compile: As for `model.compile`.
-        steps_per_execution: As for `model.compile`.
+        steps_per_execution: As for `model.compile`. Above 1, Keras 3.15 fails under a
+            `MirroredStrategy`, with and without a teacher.
         run_directory: Folder for `distillation.json`: arguments, the measures of each epoch.
             Written anew after each epoch; made if it is missing.
         seed: Of the random numbers.
