@@ -251,13 +251,12 @@ def test_chosen_layers_and_what_stays_float():
 
 
 _NETWORKS = {
-    "se_resnet20": lambda: build_model("se_resnet20", input_shape=_SHAPE, classes=5),
     "resnet20_v2": lambda: build_model("resnet20_v2", input_shape=_SHAPE, classes=5),
     "mobilenet_v2": lambda: build_model(
-        "mobilenet_v2", input_shape=(32, 32, 3), classes=5, alpha=0.35
+        "mobilenet_v2", input_shape=(32, 32, 3), classes=5, width=0.35
     ),
     "efficientnet": lambda: classifier(*inverted("silu"), *inverted("silu")),
-    "mobilenet_v3": lambda: classifier(*inverted("hard_silu"), *inverted("hard_silu")),
+    "mobilenet_v3": lambda: classifier(*inverted("hard_swish"), *inverted("hard_swish")),
 }
 
 
