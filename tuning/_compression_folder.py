@@ -147,7 +147,7 @@ class CompressionFolder:
                 now = datetime.datetime.now(datetime.timezone.utc)
                 file.write(f"{now:%Y-%m-%d %H:%M:%S} {line}\n")
                 file.flush()
-                console.print(line, markup=False)
+                console.print(line, markup=False, soft_wrap=True)
 
             yield say
 

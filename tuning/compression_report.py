@@ -32,7 +32,8 @@ _COLUMNS = (
 )
 _PICTURE_STYLE = """
 svg { font: 12px system-ui, sans-serif; background: #fff }
-svg text { fill: #1d2126 } svg .gridline { stroke: #eceae6 } svg .end { text-anchor: end }
+svg text { fill: #1d2126; stroke: #fff; stroke-width: 3px; paint-order: stroke }
+svg .gridline { stroke: #eceae6 } svg .end { text-anchor: end }
 svg .middle { text-anchor: middle } svg .series { fill: none; stroke-width: 2 }
 svg .one { stroke: #1f6fb2 } svg .two { stroke: #cf5a13 } svg .dot { stroke: none }
 svg .dot.one { fill: #1f6fb2 } svg .dot.two { fill: #cf5a13 }
@@ -273,14 +274,11 @@ def _plot(rows, front, chosen):
     for tick in ticks:
         parts.append(_line(_LEFT, y(tick), _WIDTH - _RIGHT, y(tick), "gridline"))
         parts.append(_text(_LEFT - 8, y(tick) + 4, wording.percent(tick, 1), "end"))
-    for row in {row["gzip_bytes"]: row for row in rows}.values():
-        parts.append(
-            page.tag("circle", cx=_number(x(row)), cy=_HEIGHT - _BOTTOM, r=2, class_="backdrop dot")
-        )
     places = [(x(row), y(_judged(row)["accuracy"])) for row in rows]
     best = sorted(place for row, place in zip(rows, places, strict=True) if row["name"] in front)
     line = " ".join(f"{_number(left)},{_number(top)}" for left, top in best)
     parts.append(page.tag("polyline", points=line, class_="series backdrop"))
+    labels = []
     for row, place, text in zip(rows, places, _apart(places), strict=True):
         colour = "two" if row["name"] == chosen else "one"
         low_end, high_end = (y(bound) for bound in _judged(row)["interval"])
@@ -295,7 +293,8 @@ def _plot(rows, front, chosen):
             )
         )
         words = f"{row['name']}, {wording.size(row['gzip_bytes'])}"
-        parts.append(_text(place[0] + 9, text + 4, words, ""))
+        labels.append(_text(place[0] + 9, text + 4, words, ""))
+    parts += labels
     middle = (_LEFT + _WIDTH - _RIGHT) / 2
     parts.append(_text(middle, _HEIGHT - 14, "size after gzip (logarithmic)", "middle"))
     view = f"0 0 {_WIDTH} {_HEIGHT}"
@@ -303,8 +302,8 @@ def _plot(rows, front, chosen):
 
 
 def _apart(places):
-    """Return the heights of labels, moved down where the one above is too near."""
-    heights = [top for _, top in places]
+    """Return the heights of labels: under their dots, lower where the one above is too near."""
+    heights = [top + _ROOM for _, top in places]
     done = []
     for index in sorted(range(len(places)), key=lambda index: places[index][1]):
         near = [heights[other] for other in done if abs(places[other][0] - places[index][0]) < 130]
