@@ -1,4 +1,7 @@
-"""Turning finished classifiers into small files; importing this loads no TensorFlow."""
+"""Searching for better recipes, and making small files of finished classifiers.
+
+Importing this loads no TensorFlow.
+"""
 
 import importlib
 
@@ -6,10 +9,13 @@ _PUBLIC = {
     "CompressionReport": "tuning.compression_report",
     "DistillationLoss": "tuning.distillation",
     "LabelAccuracy": "tuning.distillation",
+    "SearchResult": "tuning.search_report",
+    "Space": "tuning.spaces",
     "allocate": "tuning.layer_sensitivity",
     "benchmark": "tuning.benchmarking",
     "cluster": "tuning.clustering",
     "compress": "tuning.compression",
+    "default_space": "tuning.spaces",
     "describe_weights": "tuning.kernels",
     "distill": "tuning.distillation",
     "distillation_model": "tuning.distillation",
@@ -23,6 +29,7 @@ _PUBLIC = {
     "quantize_aware": "tuning.quantization",
     "replay": "tuning.compression",
     "resume_and_export": "tuning.pipeline",
+    "search": "tuning.searching",
     "sensitivity": "tuning.layer_sensitivity",
     "train_and_export": "tuning.pipeline",
     "verify_tflite": "tuning.verification",

@@ -1,0 +1,309 @@
+"""Search over the fields of a recipe, or over a user's own model, with KerasTuner's algorithms."""
+
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recipes.errors import ConfigError, RunError, nearest
+from recipes.files import read_json, write_json, write_text
+from tuning._search_subjects import subject_of
+from tuning._search_trials import COMPLETED, Trial
+from tuning._search_tuner import ALGORITHMS, load_keras_tuner
+from tuning.search_report import SearchResult, SeedResults, trials_csv
+
+if TYPE_CHECKING:
+    import keras_tuner
+
+    from recipes.config import Recipe
+    from recipes.data import ImageData
+    from tuning.spaces import Space
+
+FORMAT_VERSION = 1
+_OBJECTIVES = ("val_accuracy", "val_loss", "val_ece")
+# Of the trials, or of the time, the refined search gets this part.
+_REFINED_SHARE = 1 / 3
+# The refined search looks where the best of the trials were.
+_GOOD_SHARE = 1 / 4
+
+
+def search(
+    recipe: "Recipe | str | keras_tuner.HyperModel | Callable",
+    data: "ImageData | str | tuple",
+    space: "Space | dict | str | os.PathLike | None" = None,
+    *,
+    out: str | os.PathLike,
+    algorithm: str = "random",
+    trials: int | None = None,
+    budget_minutes: float | None = None,
+    epochs_per_trial: int | None = None,
+    objective: str = "val_accuracy",
+    prune: bool = True,
+    refine: bool = False,
+    seeds: int = 0,
+    preflight: bool = True,
+    seed: int = 0,
+    workers: int = 1,
+    say: Callable[[str], None] | None = None,
+    progress: bool = False,
+) -> SearchResult:
+    """Look for better values of a recipe's fields: short trainings, judged on validation images.
+
+    The way of a good practitioner: the recipe is checked before anything is searched
+    (`preflight`); many short trainings find the region (a whole schedule each, over fewer epochs);
+    with `refine`, fewer of twice the length look closer where the best quarter was; with `seeds`,
+    the winner is trained at full length several times. The first trial is the recipe as it is.
+    Test images are never looked at.
+
+    A trial that diverges, runs out of memory or fails is recorded, and the search goes on; one that
+    the median of the others leaves behind is ended (`prune`; not under `"hyperband"`, which does
+    that itself). Images are read once. Everything is written to `out` as it goes; called again with
+    the same arguments after a kill at any moment, the search goes on: no finished trial is lost or
+    run again, and the trial that was killed goes on after its last epoch. Given more `trials` or
+    time, a finished search goes on too.
+
+    Args:
+        recipe: A `Recipe`, the name of one in the catalogue, or a model of your own: a
+            `keras_tuner.HyperModel` or a function `build_model(hp)` that returns a compiled model,
+            which is trained with plain `fit`.
+        data: From `load_data`, or a source that it takes. For your own model also `(train,
+            validation)`, each a `tf.data.Dataset` or `(images, labels)`.
+        space: A `Space`, a mapping as it takes, or the path of a space file; `None` for
+            `default_space(recipe)`. For your own model `None`: it declares its own.
+        out: Folder: new, or that of the same search.
+        algorithm: `"random"`, `"bayesian"`, `"hyperband"` or `"grid"`. Under Hyperband a trial
+            that is promoted is trained from the start, so that its schedule fits its length.
+        trials: At most, in all; needed for `"random"` and `"bayesian"` without `budget_minutes`.
+        budget_minutes: Begin no trial after so many minutes of trials; one trial is always run.
+        epochs_per_trial: Length of a trial; of the longest under `"hyperband"`. Default: a quarter
+            of the recipe's epochs, rounded up; for your own model it has to be given.
+        objective: For a recipe `"val_accuracy"`, `"val_loss"` or `"val_ece"`; for your own model
+            what `fit` reports under a name that tells whether it grows.
+        prune: Whether to end hopeless trials by the median rule.
+        refine: Whether a third of the trials, or time, goes into a second search, of twice the
+            epochs.
+        seeds: Trainings of the winner at full length, with seeds 0, 1 and so on.
+        preflight: Whether to check the recipe first, and refuse it if that finds errors.
+        seed: Of the algorithm. All trials of a recipe have its own `training.seed`.
+        workers: 1; more are not supported yet.
+        say: Receives a line about each trial; default: standard error.
+        progress: Whether to show the epochs of each trial.
+
+    Returns:
+        A `SearchResult`; it prints as a table. `best.json` in `out` is a recipe for
+        `recipes train`, of the length of the recipe that was given.
+
+    Raises:
+        ConfigError: If an argument or the space is wrong, or no trial was completed.
+        DataError: If the images cannot be used.
+        RunError: If `out` holds another search or something else, or three trials in a row failed.
+        PreflightError: If the preflight finds errors.
+
+    Example:
+        >>> found = search("fashion-mini", "fashion-mini", {        # doctest: +SKIP
+        ...     "optimizer.learning_rate": "log 1e-3..1",
+        ...     "model.width": [16, 32, 64]}, trials=24, out="runs/search")
+        >>> found.recipe.optimizer.learning_rate                     # doctest: +SKIP
+        0.21
+    """
+    say = say or _say_to_stderr
+    subject = subject_of(recipe, space, epochs_per_trial)
+    _check_arguments(subject, algorithm, trials, budget_minutes, objective, refine, seeds, workers)
+    load_keras_tuner()
+    subject.load(data)
+    out = Path(out)
+    plan = subject.to_dict() | {
+        "format_version": FORMAT_VERSION,
+        "algorithm": algorithm,
+        "objective": objective,
+        "prune": prune,
+        "seed": seed,
+    }
+    is_new = _open(out, plan)
+    if is_new and preflight and subject.recipe:
+        say("preflight")
+        _preflight(subject, out)
+    write_json(out / "search.json", plan)
+
+    settings = {
+        "subject": subject,
+        "objective": objective,
+        "direction": _direction(objective),
+        "seed": seed,
+        "prune": prune and algorithm != "hyperband",
+        "say": say,
+        "progress": progress,
+    }
+    share = 1 - _REFINED_SHARE if refine else 1
+    from tuning._search_stage import Stage
+
+    coarse = Stage(
+        "coarse",
+        out / "coarse",
+        algorithm=algorithm,
+        space=subject.space,
+        epochs=subject.epochs,
+        start=subject.space.start(subject.recipe) if subject.recipe else None,
+        **settings,
+    )
+    found = last = coarse.run(
+        trials=None if trials is None else max(1, round(trials * share)),
+        seconds=None if budget_minutes is None else budget_minutes * 60 * share,
+    )
+    if refine:
+        last = _refine(coarse, trials, budget_minutes, algorithm, settings)
+        found = found + last
+    best = _best(last, found, settings["direction"])
+    result = SearchResult(
+        out=out,
+        trials=tuple(found),
+        best=best,
+        recipe=subject.winner(best),
+        objective=objective,
+        direction=settings["direction"],
+        seeds=_retrain(subject, best, out, seeds, say, progress) if seeds else None,
+    )
+    _write(result)
+    return result
+
+
+def _refine(coarse, trials, budget_minutes, algorithm, settings) -> list[Trial]:
+    """Search again in the region of the best trials, with twice the epochs."""
+    from tuning._search_stage import Stage
+
+    subject, direction = settings["subject"], settings["direction"]
+    ranked = ranked_trials(coarse.trials, direction)
+    if not ranked:
+        return []
+    good = ranked[: max(3, math.ceil(len(ranked) * _GOOD_SHARE))]
+    space = subject.space.narrow([trial.values for trial in good])
+    stage = Stage(
+        "refined",
+        coarse.directory.parent / "refined",
+        algorithm="bayesian" if algorithm == "bayesian" else "random",
+        space=space,
+        epochs=min(2 * subject.epochs, subject.recipe.training.epochs),
+        start=good[0].values,
+        **settings,
+    )
+    count = max(3, len(coarse.trials) // 2)
+    if trials is not None:
+        count = max(1, trials - round(trials * (1 - _REFINED_SHARE)))
+    elif budget_minutes is not None:
+        count = None
+    seconds = None if budget_minutes is None else budget_minutes * 60 * _REFINED_SHARE
+    return stage.run(trials=count, seconds=seconds)
+
+
+def ranked_trials(trials: list[Trial], direction: str) -> list[Trial]:
+    """Return the completed trials, the best first; of equals the earlier."""
+    completed = [trial for trial in trials if trial.state == COMPLETED]
+    sign = -1 if direction == "max" else 1
+    return sorted(completed, key=lambda trial: sign * trial.value)
+
+
+def _best(last, found, direction):
+    # Trials of other lengths are not comparable: the last stage decides if it can.
+    ranked = ranked_trials(last, direction) or ranked_trials(found, direction)
+    if not ranked:
+        reasons = sorted({f"{trial.state}: {trial.reason}" for trial in found})
+        raise ConfigError(f"none of {len(found)} trials was completed ({'; '.join(reasons[:3])})")
+    return ranked[0]
+
+
+def _check_arguments(subject, algorithm, trials, budget_minutes, objective, refine, seeds, workers):
+    if algorithm not in ALGORITHMS:
+        raise ConfigError(
+            f"algorithm must be one of {', '.join(ALGORITHMS)}, received: {algorithm!r}"
+            f"{nearest(str(algorithm), ALGORITHMS)}"
+        )
+    if trials is not None and (type(trials) is not int or trials < 1):
+        raise ConfigError(f"trials must be a whole number above 0, received: {trials!r}")
+    if budget_minutes is not None and not 0 < budget_minutes < float("inf"):
+        raise ConfigError(f"budget_minutes must be a positive number, received: {budget_minutes!r}")
+    if trials is None and budget_minutes is None and algorithm in ("random", "bayesian"):
+        raise ConfigError(f"algorithm {algorithm} needs trials or budget_minutes to end")
+    if refine and trials is not None and trials < 4:
+        raise ConfigError(f"refine needs at least 4 trials, received: trials={trials}")
+    if type(seeds) is not int or seeds < 0:
+        raise ConfigError(f"seeds must be a whole number of 0 or more, received: {seeds!r}")
+    if workers != 1:
+        raise ConfigError(f"workers must be 1, more are not supported yet, received: {workers!r}")
+    if subject.recipe:
+        if objective not in _OBJECTIVES:
+            raise ConfigError(
+                f"objective must be one of {', '.join(_OBJECTIVES)}, received: {objective!r}"
+            )
+    elif refine or seeds:
+        raise ConfigError("refine and seeds are for recipes, not for a model of your own")
+    _direction(objective)
+
+
+def _direction(objective):
+    from callbacks._monitoring import better_direction
+
+    try:
+        return better_direction(objective)
+    except ValueError as error:
+        raise ConfigError(f"objective: {error}") from None
+
+
+def _open(out: Path, plan: dict) -> bool:
+    """Return whether the search is new; refuse a folder of something else."""
+    if out.exists() and not out.is_dir():
+        raise RunError(f"{out} is a file, expected a folder for the search")
+    path = out / "search.json"
+    if path.exists():
+        try:
+            found = read_json(path)
+        except (OSError, ValueError) as error:
+            raise RunError(f"cannot read {path}: {error}") from error
+        other = [name for name in {**plan, **found} if plan.get(name) != found.get(name)]
+        if other:
+            raise RunError(
+                f"{out} holds another search (its {other[0]} differs): give another folder"
+            )
+        return False
+    # A preflight is all that can be there before search.json.
+    if out.exists() and {path.name for path in out.iterdir()} - {"preflight.json"}:
+        raise RunError(f"{out} exists, is not empty and is not a search; choose another folder")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot write to {out}: {error.strerror}") from error
+    return True
+
+
+def _preflight(subject, out):
+    from recipes.diagnosis.of_recipe import preflight_recipe
+
+    found = preflight_recipe(subject.recipe, subject.data)
+    write_json(out / "preflight.json", found.to_dict())
+    found.raise_for_errors()
+
+
+def _retrain(subject, best, out, seeds, say, progress) -> SeedResults:
+    from tuning._search_runners import train_or_go_on
+
+    accuracies = []
+    for seed in range(seeds):
+        say(f"winner, seed {seed}")
+        recipe = subject.winner(best).override({"training.seed": seed})
+        directory = out / "seeds" / f"seed{seed}"
+        run = train_or_go_on(recipe, subject.data, directory, lambda line: None, progress)
+        accuracies.append(run.metrics["validation"]["accuracy"])
+    return SeedResults(tuple(accuracies))
+
+
+def _write(result: SearchResult) -> None:
+    best = {"values": result.best.values}
+    write_json(result.out / "best.json", result.recipe.to_dict() if result.recipe else best)
+    write_text(result.out / "trials.csv", trials_csv(result.trials))
+    write_json(result.out / "result.json", result.to_dict())
+
+
+def _say_to_stderr(line: str) -> None:
+    from recipes.training import say_to_stderr
+
+    say_to_stderr(line)
