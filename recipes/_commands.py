@@ -262,6 +262,45 @@ def run_ablate(options):
     return _print_table(header, rows, right=(1, 2, 3))
 
 
+def run_search(options):
+    """Search over the fields of a recipe."""
+    from tuning.searching import search
+    from tuning.spaces import Space
+
+    if options.space and options.vary:
+        raise RecipesError("give --space or --vary, not both")
+    space = Space.parse(options.vary) if options.vary else options.space
+    recipe = _recipe(options)
+    found = search(
+        recipe,
+        _search_data(recipe, options),
+        space,
+        out=options.out,
+        algorithm=options.algorithm,
+        trials=options.trials,
+        budget_minutes=options.minutes,
+        epochs_per_trial=options.epochs,
+        objective=options.objective,
+        prune=not options.no_prune,
+        refine=options.refine,
+        seeds=options.seeds,
+        preflight=not options.no_preflight,
+        seed=options.seed or 0,
+    )
+    if options.json:
+        return print_json(found.to_dict())
+    from rich.console import Console
+
+    Console(highlight=False, width=None if sys.stdout.isatty() else 240).print(found)
+    return 0
+
+
+def _search_data(recipe, options):
+    from recipes.training import load_recipe_data
+
+    return load_recipe_data(recipe, options.source, labels=options.labels, corrupt=options.corrupt)
+
+
 def run_check_data(options):
     from recipes.data import check_data
 

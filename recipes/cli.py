@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from recipes import _augment_commands, _commands, _diagnosis_commands
+from recipes import _augment_commands, _commands, _diagnosis_commands, _search_arguments
 from recipes.errors import RecipesError
 
 _DESCRIPTION = """\
@@ -314,6 +314,13 @@ def _parser():
         default="without",
         help="leave out one augmentation at a time, or use one alone (default: without)",
     )
+    _add_settings(command)
+    _add_labels(command)
+    _add_corrupt(command)
+
+    about = _search_arguments
+    command = _add(commands, "search", _commands.run_search, about.SUMMARY, *about.EXAMPLES)
+    about.add_to(command, _SOURCE_HELP)
     _add_settings(command)
     _add_labels(command)
     _add_corrupt(command)

@@ -1,0 +1,54 @@
+"""The arguments of `recipes search`."""
+
+import argparse
+
+SUMMARY = "look for better values of a recipe's fields by many short trainings"
+EXAMPLES = (
+    "recipes search fashion-mini fashion-mini --out runs/search --trials 24",
+    "recipes search photos my_photos/ --out runs/search --minutes 60 --refine --seeds 3 "
+    "--vary 'optimizer.learning_rate: log 1e-3..1' --vary 'model.dropout: 0, 0.2, 0.5'",
+    "recipes train runs/search/best.json my_photos/ --out runs/best",
+)
+
+
+def add_to(command: argparse.ArgumentParser, source_help: str) -> None:
+    """Declare them.
+
+    Args:
+        command: Parser of the command.
+        source_help: What a source of images is.
+    """
+    command.add_argument("recipe", help="name of a recipe, or a recipe.json")
+    command.add_argument("source", help=source_help)
+    command.add_argument(
+        "--out", metavar="DIR", required=True, help="folder; a search in it that was killed goes on"
+    )
+    command.add_argument("--space", metavar="FILE", help="what to vary, a 'FIELD: VALUES' a line")
+    command.add_argument(
+        "--vary", action="append", metavar="'FIELD: VALUES'", help="the same here; repeatable"
+    )
+    command.add_argument(
+        "--algorithm",
+        default="random",
+        metavar="NAME",
+        help="random, bayesian, hyperband or grid (default: random)",
+    )
+    command.add_argument("--trials", type=int, metavar="N", help="trials at most")
+    command.add_argument("--minutes", type=float, metavar="M", help="begin no trial after so long")
+    command.add_argument(
+        "--epochs", type=int, metavar="N", help="of a trial (default: a quarter of the recipe's)"
+    )
+    command.add_argument(
+        "--objective",
+        default="val_accuracy",
+        metavar="NAME",
+        help="val_accuracy, val_loss or val_ece (default: val_accuracy)",
+    )
+    command.add_argument("--no-prune", action="store_true", help="run hopeless trials to their end")
+    command.add_argument(
+        "--refine", action="store_true", help="use a third of the trials to look closer, for longer"
+    )
+    command.add_argument(
+        "--seeds", type=int, default=0, metavar="N", help="train the winner N times (default: 0)"
+    )
+    command.add_argument("--no-preflight", action="store_true", help="search without a check first")
