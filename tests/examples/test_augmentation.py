@@ -1,23 +1,10 @@
 """The example that augments images for `model.fit`, on tiny data."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from recipes import load_data
-
-PROGRAM = Path(__file__).parents[2] / "examples" / "augmentation.py"
-
-
-@pytest.fixture(scope="module")
-def program():
-    spec = importlib.util.spec_from_file_location(PROGRAM.stem, PROGRAM)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.slow

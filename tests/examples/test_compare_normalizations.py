@@ -1,25 +1,13 @@
 """The example that compares normalisations, on tiny data."""
 
-import importlib.util
 import json
 import types
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
 from recipes import load_data
-
-PROGRAM = Path(__file__).parents[2] / "examples" / "compare_normalizations.py"
-
-
-@pytest.fixture(scope="module")
-def program():
-    spec = importlib.util.spec_from_file_location(PROGRAM.stem, PROGRAM)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.slow

@@ -1,22 +1,10 @@
 """The example of compressing trains, compresses, and makes the chosen file again."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 
 from tuning.compression_report import CompressionReport
 
 pytest.importorskip("litert_quantizer")
-PROGRAM = Path(__file__).parents[2] / "examples" / "compress.py"
-
-
-@pytest.fixture(scope="module")
-def program():
-    spec = importlib.util.spec_from_file_location("compress_example", PROGRAM)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.slow

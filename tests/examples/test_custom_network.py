@@ -1,24 +1,11 @@
 """The example that builds a network from the layers, on tiny data."""
 
-import importlib.util
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
 
 from recipes import load_data
 from recipes.layers import Block, MonteCarloDropout
-
-PROGRAM = Path(__file__).parents[2] / "examples" / "custom_network.py"
-
-
-@pytest.fixture(scope="module")
-def program():
-    spec = importlib.util.spec_from_file_location(PROGRAM.stem, PROGRAM)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.slow

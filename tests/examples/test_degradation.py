@@ -1,16 +1,13 @@
 """The example that compares plain and residual networks, on tiny data."""
 
-import importlib.util
 import json
 import sys
 import warnings
-from pathlib import Path
 
 import pytest
 
 from recipes import Run
 
-PROGRAM = Path(__file__).parents[2] / "examples" / "degradation.py"
 ROWS = [
     {
         "network": name,
@@ -22,14 +19,6 @@ ROWS = [
     }
     for name, error in (("plain20", 0.0123), ("plain56", 0.2))
 ]
-
-
-@pytest.fixture(scope="module")
-def program():
-    spec = importlib.util.spec_from_file_location(PROGRAM.stem, PROGRAM)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.slow

@@ -1,20 +1,7 @@
 """The example of distillation, on tiny data."""
 
-import importlib.util
-from pathlib import Path
-
 import keras
 import pytest
-
-PROGRAM = Path(__file__).parents[2] / "examples" / "distill.py"
-
-
-@pytest.fixture(scope="module")
-def program():
-    spec = importlib.util.spec_from_file_location(PROGRAM.stem, PROGRAM)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.slow

@@ -1,11 +1,9 @@
 """The example that loads PyTorch's weights, on a small file that is written here without it."""
 
-import importlib.util
 import io
 import pickle
 import re
 import zipfile
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -15,16 +13,7 @@ from PIL import Image
 from recipes import build_model
 from recipes.models import resnet
 
-PROGRAM = Path(__file__).parents[2] / "examples" / "foreign_weights.py"
 SIZE = ["--size", "16"]
-
-
-@pytest.fixture(scope="module")
-def program():
-    spec = importlib.util.spec_from_file_location(PROGRAM.stem, PROGRAM)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def plain(value):

@@ -1,22 +1,10 @@
 """The example that compares initialisations, against what theory says of their growth."""
 
-import importlib.util
 import json
-from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-
-PROGRAM = Path(__file__).parents[2] / "examples" / "preflight.py"
-
-
-@pytest.fixture(scope="module")
-def program():
-    spec = importlib.util.spec_from_file_location(PROGRAM.stem, PROGRAM)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_activations_grow_as_theory_says(program, capsys, tmp_path):

@@ -1,23 +1,12 @@
 """The example of pruning runs on a small finished run, and its zeros are in the files."""
 
-import importlib.util
 import re
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
 pytest.importorskip("tensorflow_model_optimization")
-PROGRAM = Path(__file__).parents[2] / "examples" / "prune.py"
-
-
-@pytest.fixture(scope="module")
-def program():
-    spec = importlib.util.spec_from_file_location("prune_example", PROGRAM)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.slow
