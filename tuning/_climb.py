@@ -244,8 +244,10 @@ def _reasons(rows, chosen, max_drop, sensitivity, has_test):
         count = len(sensitivity["restored"])
         sentences.append(
             f"With {wording.counted(count, 'operation')} of {len(sensitivity['operations'])} back "
-            f"in float the loss is {100 * sensitivity['end']['drop']:.2f} points: "
-            + ", ".join(sensitivity["restored"][:5])
+            f"in float the loss falls from {100 * sensitivity['start']['drop']:.2f} to "
+            f"{100 * sensitivity['end']['drop']:.2f} points: "
+            # A fused operation has the names of all that went into it.
+            + ", ".join(name.split(";")[0] for name in sensitivity["restored"][:5])
             + (", ..." if count > 5 else ".")
         )
     if chosen:

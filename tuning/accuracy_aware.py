@@ -189,7 +189,9 @@ def choose(target: str, max_drop: float, outcomes: Mapping[str, Outcome]) -> tup
     kept = {
         name: outcome for name, outcome in outcomes.items() if acceptable(target, outcome, max_drop)
     }
-    limit = f"{100 * max_drop:g} points of the float file on the validation images"
+    points = f"{100 * max_drop:g}"
+    unit = "point" if points == "1" else "points"
+    limit = f"{points} {unit} of the float file on the validation images"
     if not kept:
         what = " and has no float operation left" if target == "int-only" else ""
         return None, f"No candidate stays within {limit}{what}."

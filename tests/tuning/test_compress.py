@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
+from recipes.cli import main
 from recipes.data import load_data
 from recipes.errors import ConfigError, DataError, RecipesError, RunError
 from tuning.candidates import Workshop
@@ -334,3 +335,16 @@ def test_integers_alone_come_from_training_where_int8_fails(network, data, tmp_p
     assert report.row("qat")["test"]["difference"] > -0.03
     again = replay(report.recipe, network, data, path=tmp_path / "again.tflite")
     assert again.read_bytes() == report.path.read_bytes()
+
+
+@pytest.mark.slow
+def test_the_command(tiny_run, tmp_path, capsys):
+    out = tmp_path / "out"
+    options = ["--methods", "post-training", "--max-drop", "0.5", "--out", str(out)]
+    assert main(["compress", str(tiny_run.directory), *options, "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["chosen"] == CompressionReport.load(out).chosen
+    assert main(["compress", str(tiny_run.directory), *options]) == 0
+    assert "(chosen)" in capsys.readouterr().out
+    assert main(["compress", str(tiny_run.directory), "--target", "cpus"]) == 2
+    assert "did you mean 'cpu'" in capsys.readouterr().err
