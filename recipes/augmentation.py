@@ -1,5 +1,6 @@
 """From the `augmentation` section of a recipe to the function that a training pipeline maps."""
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -23,9 +24,16 @@ def recipe_transform(
         The function of `augment.training_transform`: of images uint8, labels and a seed; it returns
         images, targets and, with class weights, weights.
     """
+    weights = None if class_weights is None else tuple(map(float, class_weights))
+    return _transform(recipe.augmentation, classes, weights)
+
+
+# TensorFlow never frees what XLA compiled. A search, which trains many recipes in one process,
+# would pile it up, and wait for the compiler each time.
+@functools.lru_cache(maxsize=16)
+def _transform(chosen, classes, class_weights):
     from augment.training import training_transform
 
-    chosen = recipe.augmentation
     return training_transform(
         classes=classes,
         flip=False if chosen.flip == "none" else chosen.flip,
