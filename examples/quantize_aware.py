@@ -3,8 +3,8 @@
     python examples/quantize_aware.py RUN
     python examples/quantize_aware.py RUN --epochs 2 --preserve sparsity --out aware
 
-RUN is a finished run, as of `recipes train fashion-mini`. Its network is trained on with each weight
-and result rounded to 8 bits, as the file will round them, on the recipe's own batches.
+RUN is a finished run, as of `recipes train fashion-mini`. Its network is trained on with every
+weight and result rounded to 8 bits, as the file will round them, on the recipe's own batches.
 """
 
 import argparse
