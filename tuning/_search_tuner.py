@@ -7,6 +7,8 @@ which it stands where it stood.
 """
 
 import functools
+import importlib.util
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,6 +57,8 @@ def make_oracle(
         hyperparameters: The space, or `None` where a model-building function declares it.
     """
     oracles = load_keras_tuner().oracles
+    if algorithm == "bayesian" and importlib.util.find_spec("sklearn") is None:
+        raise ConfigError("algorithm bayesian needs scikit-learn: pip install scikit-learn")
     kinds = {
         "random": oracles.RandomSearchOracle,
         "bayesian": oracles.BayesianOptimizationOracle,
@@ -97,7 +101,12 @@ def run_tuner(
         hypermodel: A user's own.
     """
     tuner = _tuner_class()(oracle, directory, trial, enough, hypermodel)
-    tuner.search(verbose=0)
+    with warnings.catch_warnings():
+        # KerasTuner 1.4.8 asks for the thread by names that Python 3.10 gave up.
+        warnings.filterwarnings("ignore", r"(currentThread|getName)\(\) is", DeprecationWarning)
+        # Its Gaussian process finds a length scale at a bound: nothing that a user can act on.
+        warnings.filterwarnings("ignore", module=r"sklearn\.gaussian_process")
+        tuner.search(verbose=0)
     if tuner.error is not None:
         raise tuner.error
 

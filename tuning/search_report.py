@@ -93,12 +93,16 @@ class SearchResult:
         return importance(coarse)
 
     def diagnosis(self) -> "Diagnosis | None":
-        """Say what the curves of the best trial show; `None` for a model of the user's own."""
-        if self.recipe is None:
+        """Say what the curves of the best trial show; `None` where none are kept.
+
+        They are kept of recipes, until someone deletes the folder of the trial's run.
+        """
+        run = self.out / self.best.stage / "runs" / f"{self.best.number:04d}"
+        if not (run / "history.jsonl").exists():
             return None
         from recipes.diagnosis.diagnose import diagnose
 
-        return diagnose(self.out / self.best.stage / "runs" / f"{self.best.number:04d}")
+        return diagnose(run)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON types."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tuning.spaces import Space
 
 FORMAT_VERSION = 1
-_OBJECTIVES = ("val_accuracy", "val_loss", "val_ece")
+_OBJECTIVES = {"val_accuracy": "max", "val_loss": "min", "val_ece": "min"}
 # Of the trials, or of the time, the refined search gets this part.
 _REFINED_SHARE = 1 / 3
 # The refined search looks where the best of the trials were.
@@ -111,6 +111,7 @@ def search(
     subject = subject_of(recipe, space, epochs_per_trial)
     _check_arguments(subject, algorithm, trials, budget_minutes, objective, refine, seeds, workers)
     load_keras_tuner()
+    direction = _OBJECTIVES.get(objective) or _direction(objective)
     subject.load(data)
     out = Path(out)
     plan = subject.to_dict() | {
@@ -129,7 +130,7 @@ def search(
     settings = {
         "subject": subject,
         "objective": objective,
-        "direction": _direction(objective),
+        "direction": direction,
         "seed": seed,
         "prune": prune and algorithm != "hyperband",
         "say": say,
@@ -154,14 +155,14 @@ def search(
     if refine:
         last = _refine(coarse, trials, budget_minutes, algorithm, settings)
         found = found + last
-    best = _best(last, found, settings["direction"])
+    best = _best(last, found, direction)
     result = SearchResult(
         out=out,
         trials=tuple(found),
         best=best,
         recipe=subject.winner(best),
         objective=objective,
-        direction=settings["direction"],
+        direction=direction,
         seeds=_retrain(subject, best, out, seeds, say, progress) if seeds else None,
     )
     _write(result)
@@ -237,7 +238,6 @@ def _check_arguments(subject, algorithm, trials, budget_minutes, objective, refi
             )
     elif refine or seeds:
         raise ConfigError("refine and seeds are for recipes, not for a model of your own")
-    _direction(objective)
 
 
 def _direction(objective):
