@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import gc
 import math
 import shutil
 from collections.abc import Callable, Sequence
@@ -117,9 +116,8 @@ def run_watched(fit: Callable[[], Any], watch: Watch, value: Callable[[Watch], f
         # Whatever a point of the space does to a builder or to TensorFlow: the next may do better.
         state, reason = FAILED, _first_line(error)
     finally:
-        # Keras keeps the graphs and names of each model; without this a search grows.
+        # Keras keeps the graphs and names of each model; this drops them, and collects garbage.
         keras.utils.clear_session()
-        gc.collect()
     curve = tuple(watch.curve)
     measured = value(watch) if curve and state in (COMPLETED, PRUNED) else None
     return Outcome(state, reason, measured, curve)

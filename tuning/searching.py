@@ -63,6 +63,10 @@ def search(
     run again, and the trial that was killed goes on after its last epoch. Given more `trials` or
     time, a finished search goes on too.
 
+    TensorFlow keeps the graph of every network that was trained in a process, some megabytes for
+    a small one. A search of hundreds of trials is best run in parts, by calling it again in a new
+    process with more `trials`.
+
     Args:
         recipe: A `Recipe`, the name of one in the catalogue, or a model of your own: a
             `keras_tuner.HyperModel` or a function `build_model(hp)` that returns a compiled model,
