@@ -23,6 +23,7 @@ COMMANDS = (
     "export",
     "benchmark",
     "report",
+    "search",
     "compare",
     "compress",
     "check-data",
