@@ -1,5 +1,6 @@
 """What all tests share: a quiet TensorFlow, and tiny images, a tiny recipe and one finished run."""
 
+import collections
 import os
 
 # Before any test imports TensorFlow; pytest shows a failing test's output anyway.
@@ -15,6 +16,21 @@ from recipes.config import (
     Recipe,
     TrainingConfig,
 )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Leave to the slow run all but a few cases of each test that is marked `sampled`."""
+    cases = collections.defaultdict(list)
+    for item in items:
+        if item.get_closest_marker("sampled") and not item.get_closest_marker("slow"):
+            cases[item.path, item.originalname, item.cls].append(item)
+    for group in cases.values():
+        (count,) = group[0].get_closest_marker("sampled").args
+        spread = {round(place) for place in np.linspace(0, len(group) - 1, count)}
+        for place, item in enumerate(group):
+            if place not in spread:
+                item.add_marker(pytest.mark.slow)
 
 
 def write_idx(path, array):

@@ -134,6 +134,7 @@ def test_train_prints_its_result(run_cli, tiny_run, tiny_recipe, tiny_source, tm
 
 
 @pytest.mark.parametrize("file", ["", "model.keras", "model.tflite"])
+@pytest.mark.sampled(1)
 def test_evaluate_measures_what_the_run_says(run_cli, tiny_run, tiny_source, file):
     code, out, _ = run_cli("evaluate", tiny_run.directory / file, "--json")
     assert code == 0
@@ -149,6 +150,7 @@ def test_evaluate_measures_what_the_run_says(run_cli, tiny_run, tiny_source, fil
 
 
 @pytest.mark.parametrize("file", ["", "model.keras", "model.tflite"])
+@pytest.mark.sampled(1)
 def test_predict(run_cli, tiny_run, tmp_path, file):
     kept = np.load(tiny_run.path("predictions.npz"))
     data = tiny_run.load_data()

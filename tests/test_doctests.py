@@ -12,6 +12,8 @@ import tensorflow as tf
 # What any reader of an example takes for granted.
 KNOWN = {"keras": keras, "np": np, "tf": tf}
 PACKAGES = ("augment", "callbacks", "recipes", "tuning")
+# Their examples compile a program each, or build whole networks.
+SLOW = ("augment.", "recipes.models.", "tuning._keras2.")
 
 
 def _modules():
@@ -23,7 +25,13 @@ def _modules():
                 yield module.name
 
 
-@pytest.mark.parametrize("name", list(_modules()))
+def _cases():
+    for name in _modules():
+        marks = [pytest.mark.slow] if name.startswith(SLOW) else []
+        yield pytest.param(name, marks=marks)
+
+
+@pytest.mark.parametrize("name", list(_cases()))
 def test_examples(name):
     module = importlib.import_module(name)
     results = doctest.testmod(module, extraglobs=KNOWN, optionflags=doctest.ELLIPSIS)

@@ -64,6 +64,7 @@ def test_probabilities_are_averaged_not_logits(images, tmp_path):
     np.testing.assert_allclose(np.asarray(mixed(images)), expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_tflite_gives_the_same_probabilities(images, tmp_path):
     from tuning.tflite import export_tflite
 

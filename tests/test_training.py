@@ -117,6 +117,7 @@ class _Crash(keras.callbacks.Callback):
 
 
 @pytest.mark.parametrize("place", [(0, 3), (2, 5), "judging"])
+@pytest.mark.sampled(1)
 def test_a_run_that_died_anywhere_resumes_to_the_same_weights(
     place, tiny_run, tiny_recipe, tiny_data, tmp_path, monkeypatch
 ):
@@ -160,6 +161,7 @@ def test_a_killed_process_resumes_to_the_same_weights(tiny_run, tiny_recipe, tin
     _assert_same_result(resumed, tiny_run)
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_is_one_line_and_the_run_resumes(
     tiny_run, tiny_recipe, tiny_data, tmp_path, monkeypatch
 ):
@@ -192,6 +194,7 @@ def test_resuming_another_run_is_refused(tiny_recipe, tiny_data, tmp_path):
         train(tiny_recipe, other_data, tmp_path, resume=True)
 
 
+@pytest.mark.slow
 def test_resuming_with_another_version_is_said(tiny_recipe, tiny_data, tmp_path):
     recipe = tiny_recipe.override({"training.epochs": 1})
     with pytest.raises(KeyboardInterrupt):
@@ -236,6 +239,7 @@ def test_a_wrong_recipe_is_one_line(settings, message, tiny_recipe, tiny_data, t
     assert not (tmp_path / "run").exists(), "nothing is written for a wrong recipe"
 
 
+@pytest.mark.slow
 def test_fewer_images_than_a_batch(tiny_recipe, tiny_data, tmp_path):
     recipe = tiny_recipe.override({"training.batch_size": 512, "training.epochs": 1})
     lines = []
@@ -256,6 +260,7 @@ def test_early_stopping_stops_and_keeps_the_best(tiny_recipe, tiny_data, tmp_pat
     assert run.metrics["validation"]["accuracy"] == pytest.approx(accuracies[best - 1])
 
 
+@pytest.mark.slow
 def test_class_weights_and_balanced_sampling_run(tiny_recipe, tiny_data, tmp_path):
     for settings in ({"data.class_weights": True}, {"data.sampling": "balanced"}):
         recipe = tiny_recipe.override({**settings, "training.epochs": 1})
@@ -300,6 +305,7 @@ def test_no_weight_decay_leaves_the_weights_alone(name, tiny_recipe):
         np.testing.assert_array_equal(weight, expected)
 
 
+@pytest.mark.slow
 def test_the_pipeline_goes_on_at_any_epoch(tiny_recipe, tiny_data):
     whole = list(training_pipeline(tiny_recipe, tiny_data, 128).take(6))
     tail = list(training_pipeline(tiny_recipe, tiny_data, 128, first_epoch=1).take(4))
@@ -313,6 +319,7 @@ def test_read_only_output_is_refused_before_any_work(tiny_recipe, tmp_path):
         train_and_export(tiny_recipe, "fashion-mini", "/proc/nothing/run")
 
 
+@pytest.mark.slow
 def test_user_callbacks_are_called(tiny_recipe, tiny_data, tmp_path):
     seen = []
     callback = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(logs))
@@ -321,6 +328,7 @@ def test_user_callbacks_are_called(tiny_recipe, tiny_data, tmp_path):
     assert seen[0]["val_loss"] > 0
 
 
+@pytest.mark.slow
 def test_a_policy_changes_the_images_and_nothing_else(tiny_recipe, tiny_data):
     with_policy = tiny_recipe.override({"augmentation.policy": "randaugment(n=1, m=9)"})
     plain, changed = (

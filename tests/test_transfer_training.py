@@ -159,6 +159,7 @@ class _Crash(keras.callbacks.Callback):
         pytest.param((3, 1), id="in the second phase"),
     ],
 )
+@pytest.mark.slow
 def test_a_run_that_died_anywhere_resumes_to_the_same_weights(
     place, finished, recipe, data, tmp_path
 ):
@@ -203,6 +204,7 @@ def test_a_killed_process_resumes_to_the_same_weights(finished, recipe, tiny_sou
     _assert_same_result(resumed, finished[0])
 
 
+@pytest.mark.slow
 def test_patience_does_not_end_the_run_before_the_second_phase(recipe, data, tmp_path):
     settings = {"training.patience": 1, "transfer.head_learning_rate": 1e-9, "training.ema": None}
     run = train(recipe.override(settings), data, tmp_path / "run", progress=False)
@@ -270,6 +272,7 @@ def test_a_recipe_file_from_before_there_was_transfer_still_works(tmp_path):
     assert Recipe.from_dict(old).transfer == TransferConfig(weights=None)
 
 
+@pytest.mark.slow
 def test_a_run_from_before_there_was_transfer_is_read_and_resumed(tiny_recipe, data, tmp_path):
     short = tiny_recipe.override({"training.epochs": 1})
     with pytest.raises(KeyboardInterrupt):
@@ -283,6 +286,7 @@ def test_a_run_from_before_there_was_transfer_is_read_and_resumed(tiny_recipe, d
     assert "trainable_parameters" not in resumed.history[0]
 
 
+@pytest.mark.slow
 def test_the_average_goes_on_over_both_phases(recipe, data, tmp_path):
     seen = {}
 

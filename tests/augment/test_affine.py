@@ -168,6 +168,7 @@ class TestLaws:
 
 @pytest.mark.parametrize("name", ["translation", "affine"])
 @pytest.mark.parametrize("shape", [(6, 9, 13, 3), (6, 24, 16, 1), (6, 16, 16, 4)])
+@pytest.mark.sampled(1)
 def test_pixels_are_those_of_the_matrix(random_images, name, shape):
     operation, images = OPERATIONS[name], random_images(*shape)
     result = run([operation], images)
@@ -177,6 +178,7 @@ def test_pixels_are_those_of_the_matrix(random_images, name, shape):
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.sampled(1)
 def test_identity_at_zero_strength_is_exact(random_images, name):
     images = random_images(4, 9, 14)
     result = run([OPERATIONS[name]], images, strength=tf.constant(0.0))

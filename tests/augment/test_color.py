@@ -235,6 +235,7 @@ def _angle(pixel):
 
 
 @pytest.mark.parametrize("name", AMOUNTS)
+@pytest.mark.sampled(2)
 def test_amounts_are_uniform_over_their_range(name):
     operation, arguments, (low, high), row, measure = AMOUNTS[name]
     images = np.tile(np.array(row, np.float32)[None, None], (3000, 1, 1, 1))

@@ -193,6 +193,7 @@ class TestGridMask:
         assert abs(np.corrcoef(row / unit, column / unit)[0, 1]) < 0.1
 
     @pytest.mark.parametrize("keep", [0.3, 0.6, 0.8])
+    @pytest.mark.sampled(1)
     def test_the_share_that_stays_is_that_of_the_paper(self, random_images, keep):
         images = random_images(300, 60, 60, 1)
         masks = erased(

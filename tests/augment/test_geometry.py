@@ -120,6 +120,7 @@ def test_pil_agrees_inside(matrix_of, interpolation):
         ("nearest", "reflect", False),
     ],
 )
+@pytest.mark.sampled(1)
 def test_same_bits_with_and_without_xla(interpolation, fill, perspective):
     image = tf.constant(pictures((33, 20, 3)))
     matrix = tf.constant((tilted_matrix if perspective else affine_matrix)(33, 20), tf.float32)
@@ -146,6 +147,7 @@ def test_same_bits_with_and_without_xla(interpolation, fill, perspective):
 @pytest.mark.parametrize("perspective", [False, True])
 @pytest.mark.parametrize("fill", geometry.FILLS)
 @pytest.mark.parametrize("interpolation", geometry.INTERPOLATIONS)
+@pytest.mark.sampled(4)
 def test_the_identity_and_quarter_turns_are_exact(interpolation, fill, perspective, dtype):
     options = {"interpolation": interpolation, "fill": fill, "perspective": perspective}
     for side in (8, 9):
@@ -296,6 +298,7 @@ def test_bad_images(image, value, message):
         (("nearest", "constant", (1, "a")), r"value must be a number in \[0, 255\], received: 'a'"),
     ],
 )
+@pytest.mark.sampled(1)
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         geometry.check_warp(*arguments)

@@ -53,6 +53,7 @@ STRONG = {"brightness": 0.8, "contrast": 0.8, "saturation": 0.8, "hue": 0.4}
 
 
 @pytest.mark.parametrize("size", [(6, 7), (1, 1), (13, 4)])
+@pytest.mark.sampled(1)
 def test_random_order_is_the_sequence_of_operations(random_images, size):
     images, seed = random_images(60, *size), [5, 1]
     places = places_of(seed, images.shape, **STRONG)

@@ -27,6 +27,7 @@ SEEDS = [[seed, 7] for seed in range(5)]
 
 
 @pytest.mark.parametrize("options", [{}, {"antialias": True}, {"interpolation": "nearest"}])
+@pytest.mark.sampled(1)
 def test_same_pixels_as_the_operation_on_the_whole_image(options):
     image = picture(96, 130)
     contents = encoded(image, "PNG")

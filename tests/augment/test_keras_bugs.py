@@ -345,6 +345,7 @@ class TestCropKeepsInferenceUncroppedAndUnknownSizesFail:
         (result,) = dataset.map(tf.autograph.experimental.do_not_convert(function))
         return result
 
+    @pytest.mark.slow
     def test_ours(self, random_images):
         images = random_images(8, 8, 10)
         layer = augment.RandomCrop(padding=2, seed=1)

@@ -109,6 +109,7 @@ def test_every_operation_is_public_and_has_a_layer():
 
 
 @pytest.mark.parametrize("name", names())
+@pytest.mark.sampled(2)
 def test_draws_and_pixels_are_the_same_everywhere(name, images):
     """Pixels bit for bit in sequential and parallel maps under XLA, a level apart without it.
 
@@ -233,6 +234,7 @@ def assert_all_equal(first, second):
 
 
 @pytest.mark.parametrize("name", sorted(LAYERS))
+@pytest.mark.sampled(8)
 def test_a_layer_is_made_again_from_its_configuration(name, images, eagerly):
     layer = layer_of(name)
     saved = json.loads(json.dumps(keras.saving.serialize_keras_object(layer)))
@@ -272,6 +274,7 @@ def test_a_model_with_all_layers_is_saved_and_loaded(images, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["cutmix", "mixup", "mixup_or_cutmix"])
+@pytest.mark.sampled(1)
 def test_a_mix_is_the_same_everywhere(name, images, map_seeds):
     """Targets bit for bit, images a level apart; labels follow the same draws."""
     labels = np.arange(len(images)) % 5

@@ -104,6 +104,7 @@ def call(layer, images, **arguments):
 
 
 @pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.sampled(4)
 def test_each_call_is_the_function_with_the_next_seed(random_images, name):
     layer, images = make(name), random_images(6)
     for step in range(3):
@@ -185,6 +186,7 @@ def test_a_resizing_layer_needs_images_of_the_size_outside_of_training_too(rando
 
 
 @pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.sampled(4)
 def test_dictionaries_in_tf_data_under_mixed_precision(random_images, name):
     """Other entries come through: no class 257 rounded to 256, no string in the way."""
     layer = make(name, dtype="mixed_bfloat16")

@@ -17,6 +17,7 @@ def partners_of(shares):
 
 @pytest.mark.parametrize("mode", ["element", "batch", "pair"])
 @pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.sampled(2)
 def test_targets_are_the_shares_of_the_pixels(sources, name, mode):
     images = sources(9)
     mixed, targets = OPERATIONS[name](images, np.arange(9), [4, 1], classes=9, mode=mode)
@@ -43,6 +44,7 @@ def test_every_image_is_the_partner_of_one_other(sources, batch):
 
 @pytest.mark.parametrize("name", OPERATIONS)
 @pytest.mark.parametrize("batch", [6, 7])
+@pytest.mark.sampled(1)
 def test_pairs_get_each_others_part(random_images, name, batch):
     images = random_images(batch).astype("float32")
     last, middles, kinds = batch - 1, set(), set()
@@ -185,6 +187,7 @@ class TestCutMix:
 
 class TestMixUpOrCutMix:
     @pytest.mark.parametrize(("switch", "probability"), [(0.5, 1.0), (0.25, 0.6), (1.0, 0.5)])
+    @pytest.mark.sampled(1)
     def test_chances(self, sources, switch, probability):
         # Alphas so large that weights are near 1/2: each kind is then seen in every image.
         counts = np.zeros(3)

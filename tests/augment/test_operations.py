@@ -97,6 +97,7 @@ def assert_equal(first, second):
 
 
 @pytest.mark.parametrize("name", names(ALL))
+@pytest.mark.sampled(3)
 def test_same_pixels_eager_graph_xla_and_unknown_sizes(random_images, name):
     operation, images = bind(name), tf.constant(random_images(11, 7, 10))
     seed = tf.constant([3, 4])
@@ -124,6 +125,7 @@ def test_xla_compiles_it_once_for_all_seeds(random_images, name):
 
 
 @pytest.mark.parametrize("name", names(ALL))
+@pytest.mark.sampled(3)
 def test_same_pixels_in_parallel_tf_data(random_images, map_seeds, name):
     operation, images = bind(name), tf.constant(random_images(5))
     results = map_seeds(lambda seed: tuple(operation(images, seed)), 6)
@@ -141,6 +143,7 @@ def test_same_pixels_in_parallel_tf_data(random_images, map_seeds, name):
     ],
 )
 @pytest.mark.parametrize("name", names(ALL))
+@pytest.mark.sampled(6)
 def test_dtype_and_range_are_kept(random_images, name, dtype):
     operation, whole = bind(name), random_images(6, channels=1)
     result = operation(tf.cast(whole, dtype), [1, 1])[0]
@@ -155,6 +158,7 @@ def test_dtype_and_range_are_kept(random_images, name, dtype):
 
 
 @pytest.mark.parametrize("name", names(OPERATIONS))
+@pytest.mark.sampled(3)
 def test_an_image_is_treated_the_same_in_a_shorter_batch(random_images, name):
     operation, images = bind(name), random_images(9)
     assert_equal([operation(images[:4], [1, 1])[0]], [operation(images, [1, 1])[0][:4]])

@@ -40,6 +40,7 @@ def assert_equal(first, second):
 
 
 class TestWhatItComputes:
+    @pytest.mark.slow
     def test_the_operations_one_after_the_other(self, random_images):
         images, labels = data = random_images(10), np.arange(10) % CLASSES
         pipeline = augment.Pipeline([*simple().steps, augment.CutMix(classes=CLASSES)], seed=7)
@@ -104,6 +105,7 @@ class TestWhatItComputes:
         assert np.abs(joined - images)[inside].max() > 5
 
     @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+    @pytest.mark.sampled(1)
     def test_images_in_0_to_1(self, data, dtype):
         steps = [augment.RandomFlip(), augment.RandomBrightness(0.3), augment.Cutout(3, fill=51)]
         whole = augment.Pipeline(steps, seed=7)
@@ -322,6 +324,7 @@ class TestAsLayer:
         assert_equal(list(again.map(batched(*data))), list(pipeline.map(batched(*data))))
 
     @pytest.mark.parametrize("policy", [None, "mixed_bfloat16", "mixed_float16"])
+    @pytest.mark.sampled(1)
     def test_a_model_learns_with_it_is_saved_and_loaded(self, tmp_path, policy):
         """Stripes lie or stand: a flip or a shift does not change which."""
         generator = np.random.default_rng(0)
@@ -469,6 +472,7 @@ class TestBadInput:
         with pytest.raises(tf.errors.InvalidArgumentError, match="labels must"):
             list(mixing(classes=4).map(batched(images, labels)))
 
+    @pytest.mark.slow
     def test_values_in_another_range(self, data):
         images = data[0].astype("float32")
         with pytest.raises(tf.errors.InvalidArgumentError, match=r"say value_range=\(0, 1\)"):

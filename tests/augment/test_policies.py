@@ -146,6 +146,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.sampled(1)
 def test_every_operation_is_pils_and_equally_likely(case):
     """Neither operation, nor sign, is shared by a batch: Keras draws one of each for all images."""
     arguments, table = CASES[case]
@@ -348,6 +349,7 @@ def test_strength_0_gives_the_same_pixels(random_images):
     np.testing.assert_array_equal(chain(images, tf.constant([3, 3]), 0.0), images)
 
 
+@pytest.mark.slow
 def test_float_images_get_the_same_operations():
     images = np.stack([photo(12, 15, seed=seed) for seed in range(60)])
     names = ("rotate", "equalize", "sharpness", "contrast", "posterize", "solarize")

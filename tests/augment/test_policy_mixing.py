@@ -113,6 +113,7 @@ def test_strength_0_changes_nothing(random_images):
     np.testing.assert_array_equal(compiled(images, tf.constant([3, 3]), 0.0), images)
 
 
+@pytest.mark.slow
 def test_augmix_in_tf_data_is_not_frozen_when_traced(random_images):
     """Keras draws which operations it applies while tracing, once for all batches."""
     image = random_images(1, 8, 8)

@@ -111,6 +111,7 @@ def test_a_policy_survives_json(name):
     assert json.dumps(keras.saving.serialize_keras_object(again)) == saved
 
 
+@pytest.mark.slow
 def test_a_saved_policy_gives_the_same_images(random_images):
     images = tf.data.Dataset.from_tensors((random_images(8, 20, 20), np.arange(8)))
     policy = augment.policy(

@@ -84,6 +84,7 @@ def check(found, expected, dtype):
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic"])
 @pytest.mark.parametrize(("shape", "size"), CASES)
+@pytest.mark.sampled(3)
 def test_equals_matrices(random_images, shape, size, interpolation, dtype):
     boxes = boxes_in(*shape[:2])
     images = random_images(len(boxes), *shape).astype(dtype)
@@ -95,6 +96,7 @@ def test_equals_matrices(random_images, shape, size, interpolation, dtype):
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 @pytest.mark.parametrize(("shape", "size"), CASES)
+@pytest.mark.sampled(2)
 def test_antialiased_equals_pil(random_images, shape, size, interpolation, dtype):
     boxes = boxes_in(*shape[:2])
     images = random_images(len(boxes), *shape).astype(dtype)

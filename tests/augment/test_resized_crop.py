@@ -132,6 +132,7 @@ class TestRandomResizedCrop:
         assert 0.9 < areas.max() <= 1
         assert 0.7 < (width / height).min() < (width / height).max() < 1.43
 
+    @pytest.mark.slow
     def test_pixels_are_those_of_the_rectangle(self, random_images):
         images = random_images(6, 48, 48)
         boxes = np.round(boxes_of(random_resized_crop(ramps(6), [4, 0], size=16).numpy()))

@@ -41,6 +41,7 @@ def drawn(monkeypatch):
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("kind", ["function", "layer", "pipeline", "list", "operation"])
+@pytest.mark.sampled(2)
 def test_each_column_is_what_its_seed_gives(random_images, kind, channels):
     images = random_images(3, 9, 10, channels)
     function = functools.partial(augment.random_flip, vertical=True)
@@ -85,6 +86,7 @@ def test_looking_changes_nothing(random_images):
     # bfloat16 has 8 bits, spread over both signs of the last range.
     [("float32", 0, 255, 0), ("float32", 0, 1, 0), ("float16", -1, 1, 1), ("bfloat16", -1, 1, 2)],
 )
+@pytest.mark.sampled(1)
 def test_float_images(random_images, drawn, dtype, low, high, slack):
     whole = random_images(2, channels=3)
     images = tf.cast(low + whole * ((high - low) / 255.0), dtype)
@@ -133,6 +135,7 @@ ROWS, WIDE_ROWS = (np.eye(classes, dtype=np.float32)[WHOLE] for classes in (2, 3
         ("pipeline", WHOLE, 3),
     ],
 )
+@pytest.mark.sampled(1)
 def test_mixes_are_labelled_with_their_shares(random_images, drawn, kind, labels, classes):
     images = random_images(3, 10, 10)
     layer = augment.CutMix(classes=classes)

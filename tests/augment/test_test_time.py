@@ -197,6 +197,7 @@ def test_training_is_refused_and_evaluation_is_not(random_images, linear_model):
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 50])
+@pytest.mark.sampled(1)
 def test_chunks_change_nothing(random_images, linear_model, chunk):
     model, logits_of = linear_model()
     images = random_images(5, channels=1)

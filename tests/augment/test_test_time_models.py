@@ -151,6 +151,7 @@ def test_a_subclassed_model(random_images):
     ("views", "average"),
     [("flip", "geometric"), ("ten_crop", "arithmetic"), ("resnet50views", "geometric")],
 )
+@pytest.mark.sampled(2)
 def test_export_as_one_tflite_model(random_images, tmp_path, views, average, quantization):
     from ai_edge_litert.interpreter import Interpreter
 

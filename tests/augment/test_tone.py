@@ -65,6 +65,7 @@ LIKE_PIL = {
 @pytest.mark.parametrize("dtype", [tf.uint8, tf.float32])
 @pytest.mark.parametrize("image", IMAGES.values(), ids=IMAGES)
 @pytest.mark.parametrize(("ours", "of_pil"), LIKE_PIL.values(), ids=LIKE_PIL)
+@pytest.mark.sampled(40)
 def test_equals_pil_to_the_bit_in_each_channel(ours, of_pil, image, dtype):
     result = ours(tf.cast(image, dtype))
     assert result.dtype == dtype
@@ -72,6 +73,7 @@ def test_equals_pil_to_the_bit_in_each_channel(ours, of_pil, image, dtype):
 
 
 @pytest.mark.parametrize("name", ["equalize", "autocontrast", "autocontrast_5"])
+@pytest.mark.sampled(1)
 def test_equals_pil_to_the_bit_under_xla(name):
     ours, of_pil = LIKE_PIL[name]
     compiled = tf.function(ours, jit_compile=True, autograph=False)
@@ -138,6 +140,7 @@ def test_a_dark_image_keeps_its_own_histogram_beside_a_bright_one(ours, of_pil):
     np.testing.assert_array_equal(ours(images, [0, 0]), expected)
 
 
+@pytest.mark.slow
 def test_equalize_gives_the_same_pixels_eager_graph_xla_and_in_tf_data(map_seeds):
     """Needs larger images than the table of all operations has."""
     images = tf.constant(np.random.default_rng(1).integers(20, 90, (5, 20, 24, 3), np.uint8))
@@ -188,6 +191,7 @@ def test_solarize_draws_thresholds_evenly(ramps):
 @pytest.mark.parametrize(
     "operation", [augment.random_invert, augment.random_equalize, augment.random_autocontrast]
 )
+@pytest.mark.sampled(1)
 def test_each_image_is_chosen_on_its_own(operation):
     images = np.random.default_rng(0).integers(50, 120, (1500, 32, 32, 1), dtype=np.uint8)
     changed = (operation(images, [2, 2], probability=0.3).numpy() != images).any((1, 2, 3))
@@ -221,6 +225,7 @@ def test_strength_moves_draws_towards_no_change(strength):
         (augment.random_invert, {"probability": 2}, "probability must be a number in"),
     ],
 )
+@pytest.mark.sampled(2)
 def test_bad_arguments(operation, arguments, message):
     with pytest.raises(ValueError, match=message):
         operation(np.zeros((1, 2, 2, 3), np.uint8), [0, 0], **arguments)

@@ -37,6 +37,7 @@ def by_hand(images, labels, seed):
 
 
 @pytest.mark.parametrize("jit_compile", ["auto", False])
+@pytest.mark.slow
 def test_training_transform_is_the_chain_of_operations(random_images, map_seeds, jit_compile):
     images, labels = random_images(10), np.arange(10) % 5
     transform = augment.training_transform(classes=5, **EVERYTHING, jit_compile=jit_compile)

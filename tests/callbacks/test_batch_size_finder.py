@@ -77,6 +77,7 @@ def assert_same(model, before):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_in_another_process():
     model = make()
     model.fit(np.ones((2, 256, 256, 1)), np.ones((2, 1)), verbose=0)

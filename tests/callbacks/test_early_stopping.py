@@ -33,6 +33,7 @@ def _fit(line_model, callbacks, epochs):
 
 
 @pytest.mark.parametrize(("monitor", "values", "patience", "delta", "best", "stopped"), _SCRIPTS)
+@pytest.mark.sampled(2)
 def test_scripts(line_model, script, monitor, values, patience, delta, best, stopped):
     stopping = EarlyStopping(monitor, patience=patience, min_delta=delta)
     weight = _fit(line_model, [script(monitor, values), stopping], len(values))

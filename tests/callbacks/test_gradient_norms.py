@@ -81,6 +81,7 @@ def check(norms, expected, every=1, rtol=1e-4):
         pytest.param(2, {"run_eagerly": True}, marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.sampled(1)
 def test_norms_by_a_tape(data, every, arguments):
     norms = GradientNorms(every=every)
     train(make(**arguments), data, norms)

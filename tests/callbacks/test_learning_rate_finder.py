@@ -113,6 +113,7 @@ OPTIMIZERS = {
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.sampled(1)
 def test_everything_is_restored_and_training_goes_on_the_same(data, name):
     def train(finds):
         model = make(optimizer=OPTIMIZERS[name]())

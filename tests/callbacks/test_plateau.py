@@ -186,6 +186,7 @@ class TestOnASchedule:
         calls = [unfreezing, script("val_loss", LOSSES), self.reducing()]
         np.testing.assert_allclose(half(model, x, y, calls, 6), distances(self.RATES), rtol=1e-5)
 
+    @pytest.mark.slow
     def test_under_a_strategy(self, script):
         x = np.ones((1, 1), "float32")
         line = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")

@@ -82,6 +82,7 @@ def killed(program, monkeypatch):
         pytest.param("fixed", 1, "0.4", (0, 3), id="the same data each epoch", marks=SLOW),
     ],
 )
+@pytest.mark.sampled(1)
 def test_a_killed_run_ends_as_one_that_never_was(
     kind, steps, place, began, killed, program, whole, tmp_path
 ):

@@ -36,6 +36,7 @@ def images():
 
 
 @pytest.mark.parametrize("end", ENDS)
+@pytest.mark.sampled(1)
 def test_predictions_are_calibrated_wherever_the_model_goes(end, images, tmp_path):
     x, y = images
     model = make(end)

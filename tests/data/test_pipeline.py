@@ -53,6 +53,7 @@ def test_shuffled_epochs_are_different_permutations(split):
         {},
     ],
 )
+@pytest.mark.sampled(1)
 def test_same_batches_in_each_run_and_from_any_epoch(split, arguments):
     def run(**more):
         dataset = split.pipeline(

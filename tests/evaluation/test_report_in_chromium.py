@@ -282,6 +282,7 @@ def fixture_pages(write_run, tmp_path_factory):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [PHONE, LAPTOP])
 @pytest.mark.parametrize("name", ["report", "comparison"])
+@pytest.mark.sampled(2)
 def test_page_fits_reads_and_asks_for_nothing(browser, pages, name, width, scheme):
     browser.problems.clear()
     browser.requests.clear()

@@ -54,6 +54,7 @@ LAYERS = {
 
 
 @pytest.mark.parametrize(("layer_class", "arguments"), LAYERS.values(), ids=LAYERS.keys())
+@pytest.mark.sampled(2)
 def test_layer(check_layer, layer_class, arguments):
     check_layer(layer_class, arguments, images=IMAGES)
 

@@ -51,6 +51,7 @@ def run(content, images):
 
 
 @pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.sampled(4)
 def test_layer(name):
     model = make_model(LAYERS[name])
     outputs, _ = run(convert(model, None), IMAGES)

@@ -78,6 +78,7 @@ FIELDS = {
 
 
 @pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.sampled(1)
 def test_fields_of_known_networks_by_gradient(name):
     model = backbone(name)
     field = analyze(model).field
@@ -195,6 +196,7 @@ PUBLISHED = {
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.sampled(1)
 def test_published_multiply_adds(name):
     model = build_model(name)
     table = analyze(model)

@@ -70,6 +70,7 @@ def make_images(size, count=2):
     "application",
     [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in MODULES],
 )
+@pytest.mark.sampled(1)
 def test_outputs_equal_those_of_keras_on_prepared_images(application):
     size = LARGER.get(application, 32)
     arguments = {"input_shape": (size, size, 3), "classes": 5, "classifier_activation": None}
@@ -89,6 +90,7 @@ def test_outputs_equal_those_of_keras_on_prepared_images(application):
 
 
 @pytest.mark.parametrize("application", ["ResNet50", "ResNet50V2", "DenseNet121"])
+@pytest.mark.sampled(1)
 def test_preparation(application):
     # One network each of the three ways that Keras has: "caffe", "tf" and "torch".
     model = symbolic(application, input_shape=(32, 32, 3), include_top=False)
@@ -111,6 +113,7 @@ def test_other_statistics_keep_the_order_of_the_channels():
     assert len(grey.get_layer("normalization").mean) == 1
 
 
+@pytest.mark.slow
 def test_names_do_not_depend_on_what_was_built_before():
     first, second = (symbolic("InceptionV3", include_top=False) for _ in range(2))
     names = [layer.name for layer in first.layers]
@@ -146,6 +149,7 @@ def test_saving_networks_with_layers_of_their_own(application, tmp_path):
     np.testing.assert_array_equal(loaded(images), model(images))
 
 
+@pytest.mark.slow
 def test_training():
     model = build_application("MobileNetV2", **SMALL)
     kinds = {type(layer) for layer in model.layers}
@@ -169,6 +173,7 @@ def test_training():
         ("VGG16", {"dropout": 0.5}, [("head_dropout", 0.5)]),
     ],
 )
+@pytest.mark.sampled(1)
 def test_dropout(application, arguments, rates):
     model = symbolic(application, **SMALL, **arguments)
     layers = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
@@ -229,6 +234,7 @@ def test_weights_of_keras_come_with_their_statistics(monkeypatch):
     np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_file_of_keras(small, tmp_path, recwarn):
     theirs = keras.applications.MobileNetV2(**SMALL, weights=None, classifier_activation=None)
     give_same_weights(build_application("MobileNetV2", **SMALL), theirs)
@@ -257,6 +263,7 @@ def test_a_file_of_keras(small, tmp_path, recwarn):
         ("MobileNetV2", {**SMALL, "mean": [1.0] * 3}, "mean and variance must be given together"),
     ],
 )
+@pytest.mark.sampled(2)
 def test_wrong_arguments(application, arguments, message):
     with pytest.raises(ConfigError, match=message):
         build_application(application, **arguments)

@@ -60,6 +60,7 @@ def corners(path):
     return list(zip(numbers[::2], numbers[1::2], strict=True))
 
 
+@pytest.mark.sampled(2)
 def test_every_layer_is_in_one_box(model):
     root = ElementTree.fromstring(diagram(model, fold=False))
     shown = "\n".join(group.find(f"{SVG}title").text for group in root.iter(f"{SVG}g"))

@@ -70,6 +70,7 @@ def test_auxiliary_classifiers_pool_as_in_the_paper():
         assert pool.output.shape == (None, 4, 4, channels)
 
 
+@pytest.mark.slow
 def test_auxiliary_classifiers_are_trained():
     model = build_googlenet(**SMALL, auxiliary=True)
     assert [output.name for output in model.outputs] == [output.name for output in model.output]

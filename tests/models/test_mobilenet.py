@@ -82,6 +82,7 @@ def test_outputs_equal_those_of_keras(build, style, function):
 @pytest.mark.parametrize(
     "build", [build_mobilenet, pytest.param(build_mobilenet_v2, marks=pytest.mark.slow)]
 )
+@pytest.mark.slow
 def test_checks(check_model, build):
     check_model(build, **SMALL, width=0.25, dropout=0.0)
 

@@ -69,6 +69,7 @@ FAST |= {"se_resnet50", "cbam_resnet50", "eca_resnet18"}
 
 
 @pytest.mark.parametrize("name", [name if name in FAST else slow(name) for name in COUNTS])
+@pytest.mark.sampled(3)
 def test_parameter_counts(name):
     # In this scope Keras makes variables without values: shapes are enough to count.
     with keras.StatelessScope(initialize_variables=False):
@@ -104,6 +105,7 @@ def test_grey_images_of_28_pixels_have_288_parameters_less():
         slow(50, {**CIFAR, "input_shape": (64, 64, 3)}),
     ],
 )
+@pytest.mark.sampled(1)
 def test_checks(check_model, depth, arguments):
     check_model(lambda **more: build_resnet(depth, **more), **arguments)
 
@@ -226,6 +228,7 @@ def attended(net, y, at, attention):
         slow(18, "B", 64, {"attention": "cbam", "version": "v2"}),
     ],
 )
+@pytest.mark.sampled(2)
 def test_outputs_follow_the_papers(reference, depth, shortcut, size, more):
     model = build_resnet(
         depth,

@@ -96,6 +96,7 @@ def test_normalization_in_int8():
         ("vgg11_bn", {"input_shape": (32, 32, 3), "classes": 10, "dense_units": 16}),
     ],
 )
+@pytest.mark.sampled(1)
 def test_models_need_only_builtin_operations(name, arguments):
     model = build_model(name, **arguments, dropout=0.1)
     images = make_images(model.input_shape[1:])

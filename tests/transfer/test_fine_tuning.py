@@ -69,6 +69,7 @@ def test_two_phases_are_one_run(small, images, labels):
     assert rates[2] > rates[3] > rates[4] < 1e-7
 
 
+@pytest.mark.slow
 def test_rates_by_depth_reach_the_second_phase(small, images, labels, tmp_path):
     model = small()
     fine_tune(
@@ -84,6 +85,7 @@ def test_rates_by_depth_reach_the_second_phase(small, images, labels, tmp_path):
     assert "accuracy" in loaded.evaluate(images, labels, verbose=0, return_dict=True)
 
 
+@pytest.mark.slow
 def test_probe_then_tune(small, images, labels):
     model, lines, watch = small(), [], _Watch()
     fine_tune(

@@ -49,6 +49,7 @@ _CHOICES = [
 
 
 @pytest.mark.parametrize(("what", "policy", "prefixes"), _CHOICES)
+@pytest.mark.sampled(2)
 def test_unfrozen_layers_move_and_only_those(
     what, policy, prefixes, small, images, labels, values, moved
 ):
@@ -245,6 +246,7 @@ def test_open_sizes_without_names_of_stages_form_no_groups():
         ({"batch_norm": "afine"}, "batch_norm must be one of .*did you mean 'affine'"),
     ],
 )
+@pytest.mark.sampled(2)
 def test_a_wrong_target_is_one_line_and_changes_nothing(arguments, message, small):
     model = small()
     before = _trainable(model)

@@ -72,6 +72,7 @@ _KINDS = {
 
 @pytest.mark.parametrize("kind", sorted(_KINDS))
 @pytest.mark.parametrize("factor", [0.1, 0.0, 3.0, 1.0])
+@pytest.mark.sampled(2)
 def test_it_steps_as_the_equations_with_a_rate_for_each_layer(kind, factor):
     make, reference = _KINDS[kind]
     model = _two_layers()

@@ -334,6 +334,7 @@ class TestDistill:
         assert stopping.best == pytest.approx(expected, rel=1e-5)
         assert min(taught.history.history["val_loss"]) == pytest.approx(stopping.best)
 
+    @pytest.mark.slow
     def test_compiled_otherwise_it_is_the_same(self, teacher, data):
         rescaling, flatten, dense = (
             layers.Rescaling(1 / 255),
@@ -348,6 +349,7 @@ class TestDistill:
         for one, other in zip(plain, compiled, strict=True):
             np.testing.assert_allclose(one, other, atol=1e-5)
 
+    @pytest.mark.slow
     def test_half_precision(self, teacher, data, images):
         policy = keras.config.dtype_policy()
         keras.config.set_dtype_policy("mixed_bfloat16")

@@ -247,6 +247,7 @@ def precise(digit_classifier, digits, tmp_path_factory):
         ("16x8", 35, {"SOFTMAX": 1}),
     ],
 )
+@pytest.mark.sampled(1)
 def test_every_precision(precise, digit_classifier, digits, precision, signal, floats):
     images, labels = (part[:200] for part in digits["test"])
     expected = digit_classifier.predict(images, verbose=0)

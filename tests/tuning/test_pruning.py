@@ -176,6 +176,7 @@ def test_blocks(model, data):
         prune(model, data, structure="block", layers="first")
 
 
+@pytest.mark.slow
 def test_targets_and_rounds(model, data):
     targets = {"inner/*": 0.5, "hidden": 0.0, "last": 0.25}
     pruned = prune(model, data, targets=targets, rounds=2, epochs=1)

@@ -124,6 +124,7 @@ def assert_same(one, other, batch):
 
 @pytest.mark.parametrize("quantizable", [False, True])
 @pytest.mark.parametrize("name", _MODELS)
+@pytest.mark.sampled(3)
 def test_the_same_results_and_back(name, quantizable):
     model = _MODELS[name]()
     before, batch = model.get_weights(), images(model)
@@ -276,14 +277,13 @@ _OURS = (
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("quantizable", [False, True])
 @pytest.mark.parametrize("name", [*_OURS, *(f"keras:{name}" for name in _APPLICATIONS)])
-def test_catalogue(name, quantizable):
+def test_catalogue(name):
     """Every builder of the catalogue, and the networks of `keras.applications`, cross."""
     load_tf_keras().backend.clear_session()
     keras.backend.clear_session()
     shape = None if name in ("alexnet", "googlenet") or ":" not in name else (96, 96, 3)
     model = build_model(name, classes=10, **({"input_shape": shape} if shape else {}))
-    # Every layer is compared where the twin is made.
-    twin = to_tf_keras(model, quantizable=quantizable)
+    # Every layer is compared where the twin is made. The rewriting form is the harder one.
+    twin = to_tf_keras(model, quantizable=True)
     assert twin.model.count_params() > 0
