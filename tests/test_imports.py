@@ -1,6 +1,7 @@
 """Importing the packages and asking the command for help load no TensorFlow."""
 
 import importlib
+import pkgutil
 import subprocess
 import sys
 
@@ -37,6 +38,14 @@ def test_every_public_name_resolves(package):
         assert getattr(module, name) is not None
     with pytest.raises(AttributeError, match="no_such_name"):
         _ = module.no_such_name
+
+
+@pytest.mark.parametrize("name", ["recipes", "augment", "callbacks", "tuning"])
+def test_no_module_bears_the_name_of_what_is_public(name):
+    """Importing `tuning.search` would put the module in the place of a function `tuning.search`."""
+    package = importlib.import_module(name)
+    modules = {module.name for module in pkgutil.iter_modules(package.__path__)}
+    assert not modules & set(package.__all__)
 
 
 def test_tensorflow_start_up_is_quiet_but_warnings_pass():
