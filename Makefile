@@ -4,20 +4,27 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Most of a test is tracing and compiling on one core. Two processes of some 6 GB; a file is tested in
-# one of them, so that its tests share what they set up.
+# Most of a test is tracing and compiling on one core, so there are two processes. TensorFlow never
+# frees what it compiled: the augmentations, which are the most of it, are tested apart. A file is
+# tested in one process, so that its tests share what they set up.
 SIDE_BY_SIDE ?= --numprocesses 2 --dist loadfile
 
-.PHONY: demo test test-slow lint format clean
+.PHONY: demo test test-slow test-all lint format clean
 
 demo: $(VENV)/installed
 	$(BIN)/recipes demo --out $(or $(OUT),runs/demo)
 
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest -m "not slow" $(SIDE_BY_SIDE)
+	$(BIN)/python -m pytest -m "not slow" $(SIDE_BY_SIDE) tests/augment
+	$(BIN)/python -m pytest -m "not slow" $(SIDE_BY_SIDE) --ignore tests/augment
 
 test-slow: $(VENV)/installed-test
-	$(BIN)/python -m pytest -m slow $(SIDE_BY_SIDE)
+	$(BIN)/python -m pytest -m "slow and not exhaustive" $(SIDE_BY_SIDE) tests/augment
+	$(BIN)/python -m pytest -m "slow and not exhaustive" $(SIDE_BY_SIDE) --ignore tests/augment
+
+test-all: test test-slow
+	$(BIN)/python -m pytest -m exhaustive $(SIDE_BY_SIDE) tests/augment
+	$(BIN)/python -m pytest -m exhaustive $(SIDE_BY_SIDE) --ignore tests/augment
 
 lint: $(VENV)/installed-lint
 	$(BIN)/ruff check .

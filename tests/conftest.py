@@ -20,7 +20,10 @@ from recipes.config import (
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Leave to the slow run all but a few cases of each test that is marked `sampled`."""
+    """Leave to the slow run all but a few cases of each test that is marked `sampled`.
+
+    Of the rest every other one runs in the gate, all of them in `make test-all`.
+    """
     cases = collections.defaultdict(list)
     for item in items:
         if item.get_closest_marker("sampled") and not item.get_closest_marker("slow"):
@@ -28,9 +31,11 @@ def pytest_collection_modifyitems(items):
     for group in cases.values():
         (count,) = group[0].get_closest_marker("sampled").args
         spread = {round(place) for place in np.linspace(0, len(group) - 1, count)}
-        for place, item in enumerate(group):
-            if place not in spread:
-                item.add_marker(pytest.mark.slow)
+        rest = [item for place, item in enumerate(group) if place not in spread]
+        for place, item in enumerate(rest):
+            item.add_marker(pytest.mark.slow)
+            if place % 2:
+                item.add_marker(pytest.mark.exhaustive)
 
 
 def write_idx(path, array):

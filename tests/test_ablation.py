@@ -75,6 +75,7 @@ def test_variants(small):
     assert chosen["without crop"].training == small.training
 
 
+@pytest.mark.slow
 def test_effects_are_paired_by_seed(series):
     out, effects, _ = series
     by_name = {effect.variant: effect for effect in effects}
@@ -101,6 +102,7 @@ def test_effects_are_paired_by_seed(series):
     assert stored["validation_images"] == 30
 
 
+@pytest.mark.slow
 def test_finished_runs_are_read_and_interrupted_ones_go_on(series, small, tiny_source):
     out, effects, _ = series
     written = {path: path.stat().st_mtime_ns for path in out.glob("*/*/model.keras")}
@@ -115,6 +117,7 @@ def test_finished_runs_are_read_and_interrupted_ones_go_on(series, small, tiny_s
         assert (path.stat().st_mtime_ns == time) == (path.parent != lost)
 
 
+@pytest.mark.slow
 def test_another_recipe_or_other_images_in_the_folder(series, small, tiny_source):
     out, _, _ = series
     with pytest.raises(RunError, match="all/seed0 holds the run of another recipe"):
@@ -152,6 +155,7 @@ def test_interval_is_students():
     assert t_interval([1.0]) is None
 
 
+@pytest.mark.slow
 def test_command(series, small, tiny_source, capsys, tmp_path):
     out, effects, _ = series
     recipe = tmp_path / "recipe.json"

@@ -95,6 +95,7 @@ def test_mix_of_labelled_images(run_cli, tmp_path):
     assert same(out, expected)
 
 
+@pytest.mark.slow
 def test_recipe(run_cli, tmp_path):
     out = tmp_path / "sheet.png"
     code, _, _ = run_cli(

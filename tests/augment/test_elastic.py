@@ -53,6 +53,7 @@ def test_the_moves_are_as_large_at_the_edge_as_inside():
 
 
 @pytest.mark.parametrize("shape", [(5, 20, 33), (5, 28, 28)])
+@pytest.mark.slow
 def test_pixels_are_those_of_the_places(random_images, shape):
     textures = random_images(*shape, 2).astype(np.float32)
     images = np.concatenate([ramps(*shape), textures], axis=-1)
@@ -78,6 +79,7 @@ def test_each_image_bends_its_own_way(random_images):
     assert len({image.tobytes() for image in result}) == 20
 
 
+@pytest.mark.slow
 def test_alpha_from_a_range():
     moves = moves_of((1500, 9, 9), alpha=(1.0, 5.0), sigma=3.0)
     one = moves_of((1500, 9, 9), alpha=2.0, sigma=3.0)

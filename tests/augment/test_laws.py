@@ -55,12 +55,13 @@ SEED = (3, 4)
 
 
 def names(*, without=()):
-    """Return parameters: all operations, those that are not quick for the slow run."""
-    return [
-        name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
-        for name in sorted(FUNCTIONS)
-        if name not in without
-    ]
+    """Return parameters: all operations, those that are not quick for the slower runs."""
+    chosen = [name for name in sorted(FUNCTIONS) if name not in without]
+    rest = [name for name in chosen if name not in QUICK]
+    # Every other one of the rest repeats what its neighbours show.
+    marks = {name: [pytest.mark.slow] for name in rest}
+    marks |= {name: [pytest.mark.slow, pytest.mark.exhaustive] for name in rest[1::2]}
+    return [pytest.param(name, marks=marks.get(name, [])) for name in chosen]
 
 
 def arguments_of(name, **more):

@@ -84,8 +84,12 @@ QUICK = {
 
 
 def names(of):
-    """Return parameters: all these operations, those that are not quick for the slow run."""
-    return [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in of]
+    """Return parameters: all these operations, those that are not quick for the slower runs."""
+    rest = [name for name in of if name not in QUICK]
+    # Every other one of the rest repeats what its neighbours show.
+    marks = {name: [pytest.mark.slow] for name in rest}
+    marks |= {name: [pytest.mark.slow, pytest.mark.exhaustive] for name in rest[1::2]}
+    return [pytest.param(name, marks=marks.get(name, [])) for name in of]
 
 
 ALL = [*OPERATIONS, *MIXES]
@@ -97,7 +101,7 @@ def assert_equal(first, second):
 
 
 @pytest.mark.parametrize("name", names(ALL))
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(2)
 def test_same_pixels_eager_graph_xla_and_unknown_sizes(random_images, name):
     operation, images = bind(name), tf.constant(random_images(11, 7, 10))
     seed = tf.constant([3, 4])
@@ -125,7 +129,7 @@ def test_xla_compiles_it_once_for_all_seeds(random_images, name):
 
 
 @pytest.mark.parametrize("name", names(ALL))
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(2)
 def test_same_pixels_in_parallel_tf_data(random_images, map_seeds, name):
     operation, images = bind(name), tf.constant(random_images(5))
     results = map_seeds(lambda seed: tuple(operation(images, seed)), 6)
@@ -158,7 +162,7 @@ def test_dtype_and_range_are_kept(random_images, name, dtype):
 
 
 @pytest.mark.parametrize("name", names(OPERATIONS))
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(2)
 def test_an_image_is_treated_the_same_in_a_shorter_batch(random_images, name):
     operation, images = bind(name), random_images(9)
     assert_equal([operation(images[:4], [1, 1])[0]], [operation(images, [1, 1])[0][:4]])

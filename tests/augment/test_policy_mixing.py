@@ -92,6 +92,7 @@ def mixed_by_hand(image, drawn, kernels):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.slow
 def test_pixels_are_the_weighted_sum_of_the_chains(random_images, dtype):
     images = random_images(12, 6, 7)
     arguments = {"severity": 10, "operations": ("posterize", "solarize"), "alpha": 0.7}

@@ -90,6 +90,7 @@ def test_saving(random_images, tmp_path, make, views, arguments):
     np.testing.assert_array_equal(first(images), np.full((3, CLASSES), 1 / CLASSES, np.float32))
 
 
+@pytest.mark.slow
 def test_a_new_process_loads_the_file(random_images, tmp_path):
     """As `recipes predict` does, with whatever of this package the file holds."""
     keras.utils.set_random_seed(0)

@@ -82,6 +82,7 @@ def test_equals_pil_to_the_bit_under_xla(name):
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.slow
 def test_autocontrast_has_pythons_rounding_for_every_lowest_and_highest_level(jit_compile):
     """All pairs at once, each a channel, by PIL's arithmetic: `int(level * scale + offset)`.
 

@@ -50,6 +50,7 @@ def test_training_transform_is_the_chain_of_operations(random_images, map_seeds,
     assert targets.dtype == np.float32
 
 
+@pytest.mark.slow
 def test_shorter_last_batch_and_unknown_batch_size(random_images):
     images, labels = random_images(10), np.arange(10) % 5
     transform = augment.training_transform(classes=5, flip="both", mixup_alpha=0.4)

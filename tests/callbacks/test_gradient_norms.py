@@ -111,6 +111,7 @@ def test_norms_are_those_before_clipping(data):
         lambda: keras.optimizers.SGD(0.1, loss_scale_factor=64.0),
     ],
 )
+@pytest.mark.slow
 def test_loss_scaling_is_divided_out(data, optimizer):
     norms = GradientNorms(every=1)
     train(make(optimizer()), data, norms)

@@ -150,6 +150,7 @@ def test_rates_rise_and_losses_are_those_of_the_steps(data):
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.slow
 def test_mixed_precision(data, policy):
     model = make(policy, keras.optimizers.SGD(0.1))
     if policy == "mixed_float16":

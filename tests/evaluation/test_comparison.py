@@ -153,7 +153,7 @@ def test_bad_probabilities_are_refused(pair):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sharpness", [1.0, 1.5])
+@pytest.mark.parametrize("sharpness", [1.0, pytest.param(1.5, marks=pytest.mark.exhaustive)])
 def test_intervals_of_differences_cover_the_truth(sharpness):
     generator = np.random.default_rng(0)
 

@@ -64,6 +64,7 @@ def random_weights(model):
         (build_mobilenet_v2, {"style": "keras"}, keras.applications.MobileNetV2),
     ],
 )
+@pytest.mark.slow
 def test_outputs_equal_those_of_keras(build, style, function):
     size = 96  # The maps are of 48, 24, 12, 6 and 3 pixels: strides see even sizes, as of 224.
     arguments = {"input_shape": (size, size, 3), "classes": 7, "classifier_activation": None}

@@ -47,6 +47,7 @@ def test_parameter_counts(depth, batch_norm):
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.slow
 def test_checks(check_model, batch_norm):
     arguments = {**SMALL, "input_shape": (64, 64, 3), "dropout": 0.0}
     check_model(lambda **more: build_vgg(11, batch_norm=batch_norm, **more), **arguments)

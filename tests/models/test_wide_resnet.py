@@ -51,6 +51,7 @@ def test_100_classes_have_57690_parameters_more():
     assert count(symbolic(28, 10, classes=100).trainable_weights) == 36_536_884
 
 
+@pytest.mark.slow
 def test_checks(check_model):
     check_model(lambda **more: build_wide_resnet(10, 2, **more), **SMALL)
 

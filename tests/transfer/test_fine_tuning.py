@@ -109,6 +109,7 @@ def test_advice_decides_what_is_not_given_and_is_said(small, images, labels):
 
 
 @pytest.mark.parametrize("kind", ["ImageData", "dataset"])
+@pytest.mark.slow
 def test_other_kinds_of_data(kind, small, images, labels):
     if kind == "ImageData":
         pixels = images.astype("uint8")

@@ -70,6 +70,7 @@ def test_a_model_without_a_graph_is_refused():
 
 
 @pytest.mark.parametrize("name", ["MobileNetV2", "EfficientNetB0"])
+@pytest.mark.slow
 def test_a_keras_application_as_a_backbone(name):
     """Features of the flat copy are those of the application, to the bit."""
     keras.utils.set_random_seed(0)

@@ -169,6 +169,7 @@ def test_unfreezing_does_not_depend_on_what_was_before(small):
     )
 
 
+@pytest.mark.slow
 def test_save_load_continue(small, images, labels, values, moved, tmp_path):
     model = small()
     unfreeze(model, stages=1, say=None)

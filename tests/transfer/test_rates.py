@@ -111,6 +111,7 @@ def test_a_factor_of_0_is_frozen_to_the_bit():
 
 
 @pytest.mark.parametrize("kind", sorted(_KINDS))
+@pytest.mark.slow
 def test_it_is_saved_with_the_model_and_goes_on(kind, tmp_path):
     model = _two_layers()
     model.compile(_KINDS[kind][0](factors={"low": 0.2}, decay_vectors=False), loss="mse")

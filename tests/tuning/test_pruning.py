@@ -129,6 +129,7 @@ def test_the_same_seed_gives_the_same_weights(model, data):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_two_of_four(polynomial, model, data, caplog):
     with caplog.at_level(logging.WARNING, "keras_recipes.prune"):
         pruned = prune(model, data, structure="2:4", epochs=1, layers=["*"])
@@ -190,6 +191,7 @@ def test_targets_and_rounds(model, data):
     assert history["sparsity"][0] == pytest.approx(expected / (864 + 48))
 
 
+@pytest.mark.slow
 def test_zeros_of_other_layers_stay(polynomial, data):
     pruned = prune(polynomial[0], data, sparsity=0.5, layers="first", epochs=1)
     assert zeros(pruned, "first") == 144

@@ -261,7 +261,13 @@ _NETWORKS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list(_NETWORKS))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.exhaustive) if "2" in name else name
+        for name in _NETWORKS
+    ],
+)
 def test_whole_networks_have_no_float_operation(name, tmp_path):
     model = _NETWORKS[name]()
     shape = model.input_shape[1:]

@@ -23,6 +23,7 @@ def failing(model, path, error, message, **arguments):
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
+@pytest.mark.slow
 def test_operations_that_only_tensorflow_has(tiny_model, tmp_path, precision, capfd):
     (tmp_path / "m.tflite").write_text("the file that was here before")
     model = tiny_model(keras.layers.Conv2D(2, 3), lambda x: keras.ops.erfinv(x * 1e-4))
