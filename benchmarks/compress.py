@@ -1,7 +1,7 @@
 """The accuracy-aware loop on an EfficientNet-B0-like network: what int8 loses, what returns.
 
-    python benchmarks/compress.py --out /tmp/whole
-    python benchmarks/compress.py --out /tmp/begun --stop-after 1 --max-drop 0.001
+    python benchmarks/compress.py --out runs/whole
+    python benchmarks/compress.py --out runs/begun --stop-after 1 --max-drop 0.001
 
 Trains a network with EfficientNet-B0's sixteen blocks (squeeze-and-excitation, swish, 3x3 and 5x5
 depthwise kernels) at a quarter of its width on Fashion-MNIST, unless `--out` holds one already, and
