@@ -323,6 +323,7 @@ TRAININGS = {
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", sorted(TRAININGS))
 def test_a_provoked_fault_is_found(name):
     history = TRAININGS[name]()
@@ -331,6 +332,7 @@ def test_a_provoked_fault_is_found(name):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_rate_that_stands_is_found():
     """A rate too high for the noise of its batches keeps the loss up."""
     optimizer = keras.optimizers.SGD(2.0)
@@ -354,6 +356,7 @@ SOUND = {
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", sorted(SOUND))
 def test_a_sound_training_has_no_findings(name):
     found = diagnose(SOUND[name]())
