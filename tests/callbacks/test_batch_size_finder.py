@@ -78,7 +78,6 @@ def assert_same(model, before):
 
 
 @pytest.mark.slow
-@pytest.mark.exhaustive
 def test_in_another_process():
     model = make()
     model.fit(np.ones((2, 256, 256, 1)), np.ones((2, 1)), verbose=0)
@@ -98,7 +97,6 @@ def test_in_another_process():
 
 
 @pytest.mark.slow
-@pytest.mark.exhaustive
 def test_the_budget_is_kept():
     model = make(keras.optimizers.SGD(0.1))
     dataset = tf.data.Dataset.from_tensors((np.ones((4, 256, 256, 1)), np.ones((4, 1))))
@@ -115,7 +113,6 @@ def test_the_budget_is_kept():
 
 
 @pytest.mark.slow
-@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [

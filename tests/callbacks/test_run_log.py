@@ -187,7 +187,6 @@ model.fit(x, x, initial_epoch=first, epochs=first + 100000, verbose=0, callbacks
 
 
 @pytest.mark.slow
-@pytest.mark.exhaustive
 def test_readable_after_kills(tmp_path):
     path, done = tmp_path / "log.jsonl", 0
     for wait in (0.0, 0.013, 0.029):

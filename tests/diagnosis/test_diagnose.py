@@ -323,7 +323,6 @@ TRAININGS = {
 
 
 @pytest.mark.slow
-@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", sorted(TRAININGS))
 def test_a_provoked_fault_is_found(name):
     history = TRAININGS[name]()
@@ -332,7 +331,6 @@ def test_a_provoked_fault_is_found(name):
 
 
 @pytest.mark.slow
-@pytest.mark.exhaustive
 def test_a_rate_that_stands_is_found():
     """A rate too high for the noise of its batches keeps the loss up."""
     optimizer = keras.optimizers.SGD(2.0)
@@ -356,7 +354,6 @@ SOUND = {
 
 
 @pytest.mark.slow
-@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", sorted(SOUND))
 def test_a_sound_training_has_no_findings(name):
     found = diagnose(SOUND[name]())

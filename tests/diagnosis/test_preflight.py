@@ -233,7 +233,6 @@ def test_a_fault_of_the_model_is_found(name):
 
 
 @pytest.mark.slow
-@pytest.mark.exhaustive
 def test_a_hidden_softmax_sticks_where_the_formula_says():
     found = preflight(softmax_hidden(), some(), images=8)
     stuck = np.log(1 + (CLASSES - 1) / np.e)
@@ -243,7 +242,6 @@ def test_a_hidden_softmax_sticks_where_the_formula_says():
 
 
 @pytest.mark.slow
-@pytest.mark.exhaustive
 def test_a_scaled_softmax_is_found_and_a_plain_one_that_keras_repairs_is_a_warning():
     found = preflight(softmax_hidden(2.0, 1.0), some(), steps=0)
     assert found["softmax_and_from_logits"].severity == "error"
@@ -252,7 +250,6 @@ def test_a_scaled_softmax_is_found_and_a_plain_one_that_keras_repairs_is_a_warni
 
 
 @pytest.mark.slow
-@pytest.mark.exhaustive
 def test_first_loss_is_that_of_training_mode():
     """In inference mode a fresh batch normalisation hides a head that is far too large."""
     model = compiled(network(head(kernel_initializer=normal(0.7)), before=[L.Rescaling(0.1)]))
@@ -343,7 +340,6 @@ def test_the_callback_refuses_errors_and_prints_them(capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.exhaustive
 def test_mixed_precision():
     model = network(norm=False)
     for layer in model.layers[:-1]:
@@ -352,7 +348,6 @@ def test_mixed_precision():
 
 
 @pytest.mark.slow
-@pytest.mark.exhaustive
 def test_a_softmax_of_several_labels_is_not_looked_for():
     images, _ = some()
     labels = np.random.default_rng(0).integers(0, 2, (128, CLASSES)).astype("float32")

@@ -11,7 +11,6 @@ from recipes import load_data
 
 
 @pytest.mark.slow
-@pytest.mark.exhaustive
 def test_comparison(program, tiny_source, tmp_path, capsys):
     path = tmp_path / "rows.json"
     arguments = [tiny_source, "--norms", "batch", "none", "--batch-sizes", "30", "--seeds", "2"]

@@ -22,7 +22,6 @@ ROWS = [
 
 
 @pytest.mark.slow
-@pytest.mark.exhaustive
 def test_runs_are_trained_once_and_compared(program, tiny_source, tmp_path, capsys):
     arguments = [tiny_source, "--epochs", "1", "--networks", "plain20", "resnet20"]
     arguments += ["--out", str(tmp_path), "--json"]

@@ -5,7 +5,6 @@ import pytest
 
 
 @pytest.mark.slow
-@pytest.mark.exhaustive
 def test_it_learns_from_a_finished_run(program, tiny_run, tiny_source, tmp_path, capsys):
     teacher = str(tiny_run.path("model.keras"))
     arguments = ["--width", "4", "--epochs", "20", "--out", str(tmp_path / "student.keras")]

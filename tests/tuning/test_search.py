@@ -437,7 +437,6 @@ def short_recipe(tiny_recipe):
 
 
 @pytest.mark.slow
-@pytest.mark.exhaustive
 def test_a_recipe_from_the_command_line(short_recipe, tiny_source, tmp_path, capsys):
     """A rate that explodes is recorded, the other wins and is trained over two seeds."""
     (tmp_path / "recipe.json").write_text(json.dumps(short_recipe.to_dict()))
@@ -483,7 +482,6 @@ KILLED = """
 
 
 @pytest.mark.slow
-@pytest.mark.exhaustive
 def test_killed_twice_and_finished(short_recipe, tiny_source, tmp_path):
     """With SIGKILL in the middle of a trial, and between two; no trial is lost or run twice."""
     out = tmp_path / "killed"
@@ -517,7 +515,6 @@ def test_killed_twice_and_finished(short_recipe, tiny_source, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.exhaustive
 def test_no_model_outlives_its_trial(short_recipe, tiny_source, tmp_path):
     alive = []
 
