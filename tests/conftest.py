@@ -22,10 +22,13 @@ from recipes.config import (
 def pytest_collection_modifyitems(items):
     """Leave to the slow run all but a few cases of each test that is marked `sampled`.
 
-    Of the rest every other one runs in the gate, all of them in `make test-all`.
+    Of the rest every third runs in the gate, all of them in `make test-all`. What is `exhaustive`
+    is slow as well.
     """
     cases = collections.defaultdict(list)
     for item in items:
+        if item.get_closest_marker("exhaustive"):
+            item.add_marker(pytest.mark.slow)
         if item.get_closest_marker("sampled") and not item.get_closest_marker("slow"):
             cases[item.path, item.originalname, item.cls].append(item)
     for group in cases.values():
@@ -34,7 +37,7 @@ def pytest_collection_modifyitems(items):
         rest = [item for place, item in enumerate(group) if place not in spread]
         for place, item in enumerate(rest):
             item.add_marker(pytest.mark.slow)
-            if place % 2:
+            if place % 3:
                 item.add_marker(pytest.mark.exhaustive)
 
 

@@ -86,10 +86,9 @@ QUICK = {
 def names(of):
     """Return parameters: all these operations, those that are not quick for the slower runs."""
     rest = [name for name in of if name not in QUICK]
-    # Every other one of the rest repeats what its neighbours show.
-    marks = {name: [pytest.mark.slow] for name in rest}
-    marks |= {name: [pytest.mark.slow, pytest.mark.exhaustive] for name in rest[1::2]}
-    return [pytest.param(name, marks=marks.get(name, [])) for name in of]
+    # Every third is for the gate: what the laws say of it, they say of the others.
+    marks = dict.fromkeys(rest, pytest.mark.exhaustive) | dict.fromkeys(rest[::3], pytest.mark.slow)
+    return [pytest.param(name, marks=marks.get(name, ())) for name in of]
 
 
 ALL = [*OPERATIONS, *MIXES]
