@@ -67,8 +67,9 @@ def quantize_aware(
 
     Weights get one scale an output channel, depthwise ones too, results one a tensor, as the
     kernels of TFLite have them; the ranges begin at those of eight training batches. The softmax at
-    the end is taken off for training and put back, with its temperature, for export. Sets the
-    random seeds of Python, NumPy and TensorFlow.
+    the end is taken off for training and put back, with its temperature, for export, as are fixed
+    factors of the logits, which the file has in the weights of the last layer. Sets the random
+    seeds of Python, NumPy and TensorFlow.
 
     Args:
         model: Functional or sequential Keras 3 classifier of one input of images in `[0, 255]` and
@@ -161,6 +162,7 @@ def quantize_aware(
         learning_rate,
         callbacks,
         validation_data,
+        scale=quantized.scale,
     )
     set_ranges(quantized, data)
     train_quantized(
@@ -312,7 +314,7 @@ def _rounded(trained, patterns):
     twin = to_tf_keras(trained, quantizable=True)
     calls = trace(twin.source).calls
     last = calls[-1]
-    twin, found = without_softmax(twin, last.name.replace("/", "_"))
+    twin, found, scale = without_softmax(twin, last.name.replace("/", "_"))
     temperature = float(getattr(last.operation, "temperature", 1.0)) if found else None
     names = [call.name.replace("/", "_") for call in calls]
     chosen = kernel_layers(twin.model)
@@ -327,7 +329,7 @@ def _rounded(trained, patterns):
             raise ConfigError(
                 f"layers: none of {', '.join(patterns)} is a convolution or dense layer"
             )
-    return quantize_twin(twin, chosen), temperature
+    return quantize_twin(twin, chosen, scale), temperature
 
 
 def _origin(name, calls):

@@ -12,9 +12,10 @@ from ai_edge_litert import schema_py_generated as schema
 from recipes.errors import ConfigError, DataError, RecipesError, RunError
 from recipes.evaluation.classifier import KerasClassifier, LiteRTClassifier
 from recipes.evaluation.litert import read_facts
-from recipes.layers import CalibratedSoftmax, InvertedResidual
+from recipes.layers import CalibratedSoftmax, InvertedResidual, Scale
 from recipes.models import build_model
 from tuning import inspect_tflite, quantize_aware
+from tuning.flatbuffer import with_integer_ends
 
 pytest.importorskip("tf_keras")
 pytest.importorskip("tensorflow_model_optimization")
@@ -250,7 +251,48 @@ def test_chosen_layers_and_what_stays_float():
     assert trained.float_operations["CONV_2D"] == 2
 
 
+def scaled_classifier(scales):
+    """Return a network whose logits are multiplied by constants, and sharp enough to notice."""
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input(_SHAPE)
+    x = layers.Conv2D(6, 3, activation="relu")(layers.Rescaling(1 / 127.5, -1)(inputs))
+    x = layers.Dense(5, kernel_initializer="he_normal")(layers.GlobalMaxPooling2D()(x))
+    for scale in scales:
+        x = scale(x)
+    return keras.Model(inputs, CalibratedSoftmax(0.7)(x), name="scaled")
+
+
+@pytest.mark.parametrize(
+    ("scales", "expected"),
+    [
+        ([Scale(0.125)], {"SOFTMAX": 1}),
+        ([Scale(2.0), layers.Rescaling(0.3)], {"SOFTMAX": 1}),
+        # These move or turn the logits: they have to be computed.
+        ([Scale(-1.0)], None),
+        ([layers.Rescaling(0.3, 0.5)], None),
+    ],
+)
+def test_factors_of_the_logits_are_in_the_last_kernel(scales, expected, tmp_path):
+    model = scaled_classifier(scales)
+    images, labels = images_and_labels(8)
+    trained = quantize_aware(
+        model, batches(8), epochs=1, optimizer="sgd", learning_rate=1e-9, validation_data=batches(8)
+    )
+    if expected:
+        assert trained.float_operations == expected
+    # Cross-entropy of the logits without the temperature, by NumPy from the probabilities with it.
+    sharp = KerasClassifier(model).predict(images)
+    plain = sharp**0.7 / (sharp**0.7).sum(axis=1, keepdims=True)
+    loss = -np.log(plain[np.arange(8), labels]).mean()
+    for measured in ("loss", "val_loss"):
+        assert trained.history.history[measured][0] == pytest.approx(loss, rel=0.03)
+    assert np.abs(trained.predict(images) - sharp).max() < 0.03
+    path = trained.export(tmp_path / "net.tflite", images=images)
+    assert np.abs(LiteRTClassifier(path).predict(images) - sharp).max() < 0.03
+
+
 _NETWORKS = {
+    "resnet9": lambda: build_model("resnet9", input_shape=_SHAPE, classes=5, width=8),
     "resnet20_v2": lambda: build_model("resnet20_v2", input_shape=_SHAPE, classes=5),
     "mobilenet_v2": lambda: build_model(
         "mobilenet_v2", input_shape=(32, 32, 3), classes=5, width=0.35
@@ -277,6 +319,9 @@ def test_whole_networks_have_no_float_operation(name, tmp_path):
     path = trained.export(tmp_path / "net.tflite")
     found = LiteRTClassifier(path).predict(images)
     assert np.abs(found - trained.predict(images)).max() < 0.05
+    integers = tmp_path / "integers.tflite"
+    integers.write_bytes(with_integer_ends(path.read_bytes()))
+    assert inspect_tflite(integers)["float_operation_names"] == {}
 
 
 class Unknown(layers.Layer):

@@ -32,6 +32,7 @@ class Fitting:
         callbacks: Of Keras 3.
         validation_data: Batches to judge on after each epoch, or `None`.
         repeat: Whether to begin anew where the data ends within the steps.
+        scale: What the loss multiplies the results of the model by, positive.
 
     Raises:
         ConfigError: If the loss is unknown, or a callback not one of Keras 3.
@@ -47,6 +48,7 @@ class Fitting:
     callbacks: Sequence[keras.callbacks.Callback] = ()
     validation_data: Any = None
     repeat: bool = True
+    scale: float = 1.0
 
     def __post_init__(self):
         for callback in self.callbacks:
@@ -193,6 +195,14 @@ def _rate(tf_keras, optimizer):
 
 
 def _loss(tf_keras, fitting):
+    loss = _loss_of_logits(tf_keras, fitting)
+    if fitting.scale == 1.0:
+        return loss
+    values = loss.call if isinstance(loss, tf_keras.losses.Loss) else loss
+    return lambda labels, outputs: values(labels, outputs * fitting.scale)
+
+
+def _loss_of_logits(tf_keras, fitting):
     if fitting.loss is not None:
         loss = keras.losses.get(fitting.loss)
         # Its `call` gives a value an image, which tf_keras weighs and averages.

@@ -24,12 +24,14 @@ class QuantizedTwin:
         model: tf_keras model: TF-MOT's wrappers around copies of the twin's layers.
         configs: What each wrapper rounds, by the twin's layer.
         reasons: `{layer: why it stays float}`.
+        scale: What its results have to be multiplied by to be the logits of the Keras 3 model.
     """
 
     twin: Twin
     model: Any
     configs: dict[str, Any]
     reasons: dict[str, str]
+    scale: float = 1.0
 
     def weights_of(self, name: str) -> list[np.ndarray]:
         """Return the weights that a layer of the twin has now, not rounded."""
@@ -51,7 +53,8 @@ class QuantizedTwin:
         run = tf.function(lambda batch: self.model(batch, training=False), reduce_retracing=True)
         starts = range(0, len(images), batch_size)
         batches = (images[start : start + batch_size].astype(np.float32) for start in starts)
-        return np.concatenate([run(tf.constant(batch)).numpy() for batch in batches])
+        outputs = np.concatenate([run(tf.constant(batch)).numpy() for batch in batches])
+        return outputs * np.float32(self.scale)
 
     def exported_function(self, temperature: float | None):
         """Return images to probabilities as a concrete function for the converter.
@@ -62,18 +65,17 @@ class QuantizedTwin:
         last = self.configs[self.twin.model.output_names[0]]
         self._set_exporting(True)
         last.last = True
-        ends = None
+        factor, ends = self.scale / (temperature or 1.0), None
         if last.range is not None:
-            share = 1 / (temperature or 1.0)
-            ends = [float(last.range[end]) * share for end in ("min_var", "max_var")]
+            ends = [float(last.range[end]) * factor for end in ("min_var", "max_var")]
 
         def probabilities(images):
             # uint8 images as they are: scale 1, zero point 0.
             images = tf.quantization.fake_quant_with_min_max_args(images, 0.0, 255.0)
             outputs = self.model(images, training=False)
-            if temperature not in (None, 1.0):
+            if factor != 1.0:
                 # Not a division: the converter folds a factor into the kernel before.
-                outputs = outputs * np.float32(1 / temperature)
+                outputs = outputs * np.float32(factor)
             if ends:
                 outputs = tf.quantization.fake_quant_with_min_max_args(outputs, *ends)
             if temperature is not None:
@@ -96,32 +98,70 @@ class QuantizedTwin:
             self.model.get_layer(f"quant_{name}").layer.exporting = exporting
 
 
-def without_softmax(twin: Twin, name: str) -> tuple[Twin, bool]:
-    """Return a twin that ends in logits, and whether there was a softmax to take off.
+def without_softmax(twin: Twin, name: str) -> tuple[Twin, bool, float]:
+    """Return a twin that ends in what its last kernel gives.
+
+    The softmax is taken off with its temperature, and factors that the logits are multiplied by,
+    which no integer kernel of the file would compute: both are put back as one number, which the
+    converter folds into the last kernel.
 
     Args:
         twin: From `to_tf_keras`.
         name: Of the last layer of the Keras 3 model.
+
+    Returns:
+        The twin, whether there was a softmax, and the product of the factors.
     """
     layer = twin.model.get_layer(twin.model.output_names[0])
-    if type(layer).__name__ != "Softmax" and not (
+    found = type(layer).__name__ == "Softmax" or (
         type(layer).__name__ == "Activation" and layer.activation.__name__ == "softmax"
-    ):
-        return twin, False
-    # The temperature before it goes too: it is put back into the file as a number.
-    outputs = layer.input
-    while outputs.node.layer.name.startswith(f"{name}_affine"):
+    )
+    outputs = layer.input if found else twin.model.outputs[0]
+    while found and outputs.node.layer.name.startswith(f"{name}_affine"):
         outputs = outputs.node.layer.input
+    outputs, factor = _without_factors(outputs)
+    if outputs is twin.model.outputs[0]:
+        return twin, found, factor
     model = load_tf_keras().Model(twin.model.inputs, outputs, name=twin.model.name)
-    return dataclasses.replace(twin, model=model), True
+    return dataclasses.replace(twin, model=model), found, factor
 
 
-def quantize_twin(twin: Twin, chosen) -> QuantizedTwin:
+def _without_factors(outputs):
+    """Return what a kernel gives before it is multiplied by positive constants, and these."""
+    logits, factor = outputs, 1.0
+    while (before := _before_factor(logits)) is not None:
+        logits, step = before
+        factor *= step
+    # Where there is no kernel to fold it into, a depthwise convolution computes it with integers.
+    return (logits, factor) if type(logits.node.layer).__name__ in KERNELS else (outputs, 1.0)
+
+
+def _before_factor(outputs):
+    """Return the logits that one constant multiplies, and the constant; `None` without one."""
+    if len(outputs.shape) != 2:
+        return None
+    step = None
+    # As `affine.constant` writes it: vectors become maps for a convolution, then vectors again.
+    for kind in ("Reshape", "DepthwiseConv2D", "Reshape"):
+        layer = outputs.node.layer
+        if type(layer).__name__ != kind or "_affine" not in layer.name:
+            return None
+        if kind == "DepthwiseConv2D":
+            kernel, bias = (weight.ravel() for weight in layer.get_weights())
+            if bias.any() or not 0 < kernel[0] < np.inf or np.any(kernel != kernel[0]):
+                return None
+            step = float(kernel[0])
+        outputs = layer.input
+    return outputs, step
+
+
+def quantize_twin(twin: Twin, chosen, scale: float = 1.0) -> QuantizedTwin:
     """Return a copy of a twin that rounds weights and results to 8 bits; not trained.
 
     Args:
         twin: From `to_tf_keras(model, quantizable=True)`, of one output without its softmax.
         chosen: Names of the twin's layers with a kernel to quantize.
+        scale: What was taken off its end, see `without_softmax`.
     """
     placements, reasons = place(twin.model, chosen)
     wrapper_class = load_tf_mot().quantization.keras.QuantizeWrapperV2
@@ -133,7 +173,7 @@ def quantize_twin(twin: Twin, chosen) -> QuantizedTwin:
         return wrapper_class(copy, configs[layer.name])
 
     model = load_tf_keras().models.clone_model(twin.model, clone_function=wrapped)
-    quantized = QuantizedTwin(twin, model, configs, reasons)
+    quantized = QuantizedTwin(twin, model, configs, reasons, scale)
     # Constants, such as the normalisation of images, are weights without a link.
     for layer in twin.model.layers:
         if layer.get_weights():
