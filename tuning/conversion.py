@@ -10,14 +10,22 @@ from tuning._capture import captured_output
 from tuning.flatbuffer import with_float_softmax
 
 
-def convert(model, quantization: str | None, calibration_images: np.ndarray | None = None) -> bytes:
-    """Convert a float32 Keras classifier with TensorFlow's converter, built-in operations only.
+def convert(
+    model,
+    quantization: str | None,
+    calibration_images: np.ndarray | None = None,
+    *,
+    allow_flex: bool = False,
+) -> bytes:
+    """Convert a float32 Keras classifier with TensorFlow's converter.
 
     Args:
         model: Keras model with one image input `(None, H, W, C)`.
         quantization: `None` (float32), `"float16"` (weights) or `"int8"` (everything that has an
             integer kernel, but the final softmax; `inspect_tflite` counts what stays float).
         calibration_images: For `"int8"`: uint8 or float, shape `(n, H, W, C)`, in `[0, 255]`.
+        allow_flex: Whether operations without a kernel in TFLite may be left to TensorFlow's own;
+            not with `"int8"`.
 
     Returns:
         A `.tflite` file: input `images`, output `probabilities`.
@@ -32,6 +40,8 @@ def convert(model, quantization: str | None, calibration_images: np.ndarray | No
         [_frozen_function(model)], tf.Module()
     )
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    if allow_flex:
+        converter.target_spec.supported_ops += [tf.lite.OpsSet.SELECT_TF_OPS]
     if quantization == "float16":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_types = [tf.float16]
@@ -136,9 +146,15 @@ def _run(converter, name) -> bytes:
         missing = re.findall(r"'tf\.(\w+)' op is neither a custom op nor a flex op", str(error))
         if not missing:
             raise
+        flexible = any("SELECT" in str(each) for each in converter.target_spec.supported_ops)
         raise RecipesError(
-            f"{_failure(name)}: TFLite has no kernel for {', '.join(sorted(set(missing)))}, only "
-            "TensorFlow has (Flex operations are not written)"
+            f"{_failure(name)}: TFLite has no kernel for {', '.join(sorted(set(missing)))}, "
+            + (
+                "nor has the Flex delegate"
+                if flexible
+                else "only TensorFlow has (Flex operations are written if asked for alone: "
+                "export_tflite(..., allow_flex=True))"
+            )
         ) from error
 
 

@@ -60,6 +60,18 @@ def inspect_tflite(path: str | os.PathLike) -> dict[str, Any]:
     }
 
 
+def flex_operations(content: bytes) -> dict[str, int]:
+    """Return how many operations of each kind a file leaves to TensorFlow; `{}` for most files.
+
+    Example:
+        >>> flex_operations(Path("odd.tflite").read_bytes())  # doctest: +SKIP
+        {'FlexSinh': 1}
+    """
+    model = read_model(content)
+    names = operation_names(model)
+    return dict(sorted(Counter(name for name in names if name.startswith("Flex")).items()))
+
+
 def with_float_softmax(content: bytes) -> bytes:
     """Let the final softmax of an int8 file run in float32.
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import os
 import tempfile
 import zipfile
@@ -18,6 +19,7 @@ from recipes.evaluation.litert import FACTS_FILE, LABELS_FILE
 from recipes.files import atomic_path
 from tuning.conversion import check_calibration, convert
 from tuning.flatbuffer import (
+    flex_operations,
     input_quantization,
     with_byte_input,
     with_integer_ends,
@@ -26,6 +28,7 @@ from tuning.flatbuffer import (
 from tuning.metadata import METADATA_NAME, image_classifier_metadata
 from tuning.verification import verify_tflite
 
+_LOG = logging.getLogger("keras_recipes.export")
 PRECISIONS = (
     "float32",
     "float16",
@@ -38,6 +41,8 @@ PRECISIONS = (
 )
 # Ranges of activations have to be known for these.
 CALIBRATED = ("int8", "int8-only", "16x8")
+# They may hold operations of TensorFlow.
+FLEXIBLE = ("float32", "float16")
 _BY_LITERT_QUANTIZER = ("dynamic", "weight-only-int8", "weight-only-int4", "16x8")
 _CHECKED_IMAGES = 32
 
@@ -50,6 +55,7 @@ def export_tflite(
     calibration_images: np.ndarray | None = None,
     contract: dict[str, Any] | None = None,
     check_images: np.ndarray | None = None,
+    allow_flex: bool = False,
 ) -> Path:
     """Write a Keras classifier as a `.tflite` file that needs nothing but the LiteRT interpreter.
 
@@ -61,8 +67,8 @@ def export_tflite(
 
     The file gets its name only after the interpreter has run it and its probabilities were
     compared with those of `model`; the tolerances are in `tuning.verification`. The same model and
-    calibration images give the same bytes. Flex operations are never written: the LiteRT
-    interpreter has no kernels for them, so such a file could not be checked.
+    calibration images give the same bytes. Flex operations are not written unless asked for: the
+    LiteRT interpreter has no kernels for them.
 
     Precisions (figures of each in `benchmarks/RESULTS.md`, by `benchmarks/precisions.py`):
 
@@ -94,13 +100,19 @@ def export_tflite(
             `"description"`, `"author"`, `"license"` and `"version"` go into TFLite's metadata, too.
         check_images: Real images to compare file and model on. Without them the first calibration
             images serve, or else noise.
+        allow_flex: Leave operations that TFLite has no kernel for to TensorFlow's own ("Flex"), in
+            `"float32"` and `"float16"`. Such a file needs an interpreter with the Flex delegate
+            (as on Android, `tensorflow-lite-select-tf-ops`): neither `ai_edge_litert` nor
+            `tf.lite.Interpreter` of TensorFlow 2.21 can load it. **So it is written unchecked**,
+            with a warning, and its facts say so: `"verified": false` and, by name,
+            `"flex_operations"`. A model without such operations gives the same file as ever.
 
     Returns:
         `path`.
 
     Raises:
-        ConfigError: If `precision` or the suffix of `path` is unknown, or it needs
-            `litert-quantizer` and that is not installed.
+        ConfigError: If `precision` or the suffix of `path` is unknown, it needs
+            `litert-quantizer` and that is not installed, or `allow_flex` does not go with it.
         DataError: If `calibration_images` are missing, empty, or of another shape or range.
         RecipesError: If the model cannot be converted, or the file computes something else than
             the model.
@@ -111,6 +123,11 @@ def export_tflite(
         ...               calibration_images=images[:300])  # doctest: +SKIP
     """
     precision = known_precision(precision)
+    if allow_flex and precision not in FLEXIBLE:
+        raise ConfigError(
+            f"allow_flex goes with precision {' or '.join(FLEXIBLE)}: operations of TensorFlow "
+            f"compute in float, received: {precision!r}"
+        )
     path = check_path(path)
     shape = image_shape(model)
     classifier = KerasClassifier(in_float32(model))
@@ -121,7 +138,12 @@ def export_tflite(
     if check_images is None:
         check_images = images_to_check(images, shape)
     comparison = Comparison(classifier, check_images)
-    content = convert(classifier.model, None)
+    try:
+        content = convert(classifier.model, None)
+    except RecipesError:
+        if not allow_flex:
+            raise
+        return _write_flexible(path, classifier.model, precision, facts)
     if precision != "float32":
         # What is wrong in float32 already is found there: on numbers that are not finite the
         # converter's calibration can end the whole process.
@@ -131,6 +153,18 @@ def export_tflite(
             comparison.check(float_path, "float32")
         content = _quantized(classifier.model, content, precision, images)
     return write_checked(path, content, facts, lambda file: comparison.check(file, precision))
+
+
+def _write_flexible(path: Path, model, precision: str, facts: dict[str, Any]) -> Path:
+    """Write a file with operations of TensorFlow, which nothing here can run."""
+    content = convert(model, None if precision == "float32" else precision, allow_flex=True)
+    flex = flex_operations(content)
+    _LOG.warning(
+        "%s is not checked: no interpreter here has the operations of TensorFlow in it, %s",
+        *(path, ", ".join(flex)),
+    )
+    facts = {**facts, "flex_operations": flex, "verified": False}
+    return write_checked(path, content, facts, lambda file: None)
 
 
 def known_precision(precision: str) -> str:

@@ -3,9 +3,12 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from recipes.errors import ConfigError, DataError, RecipesError, RunError
-from tuning import export_tflite
+from recipes.evaluation.classifier import LiteRTClassifier
+from recipes.evaluation.litert import read_facts
+from tuning import export_tflite, inspect_tflite
 
 
 def noise(count, *shape, seed=0):
@@ -26,9 +29,8 @@ def failing(model, path, error, message, **arguments):
 @pytest.mark.slow
 def test_operations_that_only_tensorflow_has(tiny_model, tmp_path, precision, capfd):
     (tmp_path / "m.tflite").write_text("the file that was here before")
-    model = tiny_model(keras.layers.Conv2D(2, 3), lambda x: keras.ops.erfinv(x * 1e-4))
     failing(
-        model,
+        odd_model(tiny_model, "erfinv"),
         tmp_path / "m.tflite",
         RecipesError,
         "TFLite has no kernel for Erfinv",
@@ -36,6 +38,49 @@ def test_operations_that_only_tensorflow_has(tiny_model, tmp_path, precision, ca
         calibration_images=noise(2, 8, 8, 1),
     )
     assert capfd.readouterr() == ("", "")
+
+
+def odd_model(tiny_model, operation="sinh"):
+    """Return a model with an operation that TFLite has no kernel for."""
+    odd = getattr(keras.ops, operation)
+    return tiny_model(keras.layers.Conv2D(2, 3), lambda x: odd(x * 1e-4))
+
+
+@pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated:UserWarning")
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_operations_of_tensorflow_where_they_are_asked_for(tiny_model, tmp_path, precision, caplog):
+    model = odd_model(tiny_model)
+    path = export_tflite(model, tmp_path / "odd.tflite", precision=precision, allow_flex=True)
+    assert inspect_tflite(path)["flex_operations"] == 1
+    facts = read_facts(path)
+    assert facts["flex_operations"] == {"FlexSinh": 1}
+    assert facts["verified"] is False
+    assert "is not checked" in caplog.text
+    # What the documentation says of the interpreters, and the one line that their users see.
+    with pytest.raises(RunError, match="cannot load .* Flex") as caught:
+        LiteRTClassifier(path)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(RuntimeError, match="Flex delegate"):
+        tf.lite.Interpreter(model_path=str(path)).allocate_tensors()
+
+
+def test_asking_for_what_is_not_needed_changes_nothing(tiny_model, tmp_path):
+    model = tiny_model(keras.layers.Conv2D(2, 3))
+    plain = export_tflite(model, tmp_path / "plain.tflite").read_bytes()
+    assert export_tflite(model, tmp_path / "m.tflite", allow_flex=True).read_bytes() == plain
+    assert "verified" not in read_facts(tmp_path / "m.tflite")
+
+
+def test_operations_that_the_flex_delegate_has_not(tiny_model, tmp_path):
+    model = odd_model(tiny_model, "erfinv")
+    message = "no kernel for Erfinv, nor has the Flex delegate"
+    failing(model, tmp_path / "m.tflite", RecipesError, message, allow_flex=True)
+
+
+def test_integers_have_no_operations_of_tensorflow(tiny_model, tmp_path):
+    message = "allow_flex goes with precision float32 or float16: .* received: 'int8'"
+    path = tmp_path / "m.tflite"
+    failing(tiny_model(), path, ConfigError, message, precision="int8", allow_flex=True)
 
 
 def test_a_file_that_computes_something_else(tiny_model, tmp_path, monkeypatch):
@@ -63,8 +108,9 @@ def test_a_file_of_another_model(tiny_model, tmp_path, monkeypatch, precision, m
         network.layers[-2].set_weights([np.zeros((1, 3)), np.array(bias)])
     real = tuning.tflite.convert
 
-    def confused(model, chosen, images=None):
-        return real(other if (chosen or "float32") == precision else model, chosen, images)
+    def confused(model, chosen, images=None, **given):
+        wrong = (chosen or "float32") == precision
+        return real(other if wrong else model, chosen, images, **given)
 
     monkeypatch.setattr(tuning.tflite, "convert", confused)
     failing(
