@@ -5,6 +5,7 @@ inside the functions, so that no command loads what it does not use.
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -269,6 +270,9 @@ def run_search(options):
 
     if options.space and options.vary:
         raise RecipesError("give --space or --vary, not both")
+    if options.workers > 1:
+        # Before TensorFlow starts: this process would keep all memory of a GPU from its workers.
+        os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     space = Space.parse(options.vary) if options.vary else options.space
     recipe = _recipe(options)
     found = search(
@@ -286,6 +290,8 @@ def run_search(options):
         seeds=options.seeds,
         preflight=not options.no_preflight,
         seed=options.seed or 0,
+        workers=options.workers,
+        recycle=options.recycle,
     )
     if options.json:
         return print_json(found.to_dict())

@@ -7,6 +7,7 @@ EXAMPLES = (
     "recipes search fashion-mini fashion-mini --out runs/search --trials 24",
     "recipes search photos my_photos/ --out runs/search --minutes 60 --refine --seeds 3 "
     "--vary 'optimizer.learning_rate: log 1e-3..1' --vary 'model.dropout: 0, 0.2, 0.5'",
+    "recipes search fashion-mini fashion-mini --out runs/search --trials 24 --workers 4",
     "recipes train runs/search/best.json my_photos/ --out runs/best",
 )
 
@@ -50,5 +51,15 @@ def add_to(command: argparse.ArgumentParser, source_help: str) -> None:
     )
     command.add_argument(
         "--seeds", type=int, default=0, metavar="N", help="train the winner N times (default: 0)"
+    )
+    command.add_argument(
+        "--workers",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes that run trials (default: 1); over machines see docs/scale.md",
+    )
+    command.add_argument(
+        "--recycle", type=int, metavar="N", help="replace a process after N trials, for its memory"
     )
     command.add_argument("--no-preflight", action="store_true", help="search without a check first")

@@ -1,5 +1,9 @@
-"""What a search tunes: a recipe, or a model of the user's own; both look alike to a stage."""
+"""What a search tunes: a recipe, or a model of the user's own; both look alike to a stage.
 
+Both can be sent to other processes, without what TensorFlow keeps in them.
+"""
+
+import dataclasses
 import math
 import os
 
@@ -34,6 +38,9 @@ class RecipeSubject:
         if not len(self.data.splits["validation"]):
             raise ConfigError("a search needs validation images to judge trials by")
         self.classes = len(self.data.class_names)
+
+    def __getstate__(self):
+        return {**vars(self), "data": self.data and _bare(self.data)}
 
     def to_dict(self):
         """Return what tells one search from another, JSON types."""
@@ -71,7 +78,17 @@ class ModelSubject:
             raise ConfigError("epochs_per_trial is needed for a model of your own")
         self.model = model
         self.epochs = epochs
-        self.data = None
+        self.data = self._images = None
+
+    def __getstate__(self):
+        if self._images is None:
+            return vars(self)
+        return {**vars(self), "data": None, "_images": _bare(self._images)}
+
+    def __setstate__(self, state):
+        vars(self).update(state)
+        if self._images is not None:
+            self.load(self._images)
 
     def load(self, data):
         """Take training and validation data."""
@@ -80,6 +97,7 @@ class ModelSubject:
         if isinstance(data, (str, os.PathLike)):
             data = load_data(data)
         if isinstance(data, ImageData):
+            self._images = data
             data = (data.train, data.validation)
         if not isinstance(data, tuple) or len(data) != 2:
             raise ConfigError(
@@ -112,6 +130,12 @@ def subject_of(recipe, space, epochs):
         raise ConfigError(f"epochs_per_trial must be a whole number above 0, received: {epochs!r}")
     own = callable(recipe) or callable(getattr(recipe, "build", None))
     return (ModelSubject if own else RecipeSubject)(recipe, space, epochs)
+
+
+def _bare(data):
+    """Return images without the tensors that were made of them."""
+    splits = {name: dataclasses.replace(split) for name, split in data.splits.items()}
+    return dataclasses.replace(data, splits=splits)
 
 
 def _as_space(space):

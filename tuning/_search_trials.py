@@ -3,8 +3,9 @@
 import dataclasses
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from recipes.errors import RunError
@@ -68,20 +69,36 @@ def write_trial(directory: Path, trial: Trial) -> None:
     write_json(path, trial.to_dict())
 
 
-def read_trials(directory: Path) -> list[Trial]:
-    """Return the finished trials of a stage, in order.
+def read_trial(directory: Path, number: int) -> Trial | None:
+    """Return a finished trial of a stage, or `None` if it is not finished.
+
+    Raises:
+        RunError: If it cannot be read.
+    """
+    path = trial_path(directory, number)
+    if not path.exists():
+        return None
+    try:
+        values = read_json(path)
+        return Trial(**{**values, "curve": tuple(values["curve"])})
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise RunError(f"cannot read trial {path}: {error}") from error
+
+
+def read_trials(directory: Path, known: Mapping[int, Trial] = MappingProxyType({})) -> list[Trial]:
+    """Return the finished trials of a stage, in order of their numbers.
+
+    Args:
+        directory: Of the stage.
+        known: Number to trial, of those that need not be read again.
 
     Raises:
         RunError: If one cannot be read.
     """
-    found = []
-    while (path := trial_path(directory, len(found))).exists():
-        try:
-            values = read_json(path)
-            found.append(Trial(**{**values, "curve": tuple(values["curve"])}))
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise RunError(f"cannot read trial {path}: {error}") from error
-    return found
+    numbers = sorted(
+        int(path.stem) for path in (directory / "trials").glob("*.json") if path.stem.isdigit()
+    )
+    return [known.get(number) or read_trial(directory, number) for number in numbers]
 
 
 def is_better(value: float, other: float, direction: str) -> bool:

@@ -1,13 +1,8 @@
-"""KerasTuner, imported when it is needed, and its tuner whose trials are kept in files of ours.
+"""KerasTuner, imported when it is needed, and its tuner whose trials are run by a function."""
 
-KerasTuner 1.4.8 loses a search that is killed while it writes its state, and a grid always
-(KerasTuner issue 1055). Here its state is never read again: a search that goes on makes a new
-oracle with the same seed and tells it the results of the finished trials in their order, after
-which it stands where it stood.
-"""
-
+import contextlib
 import functools
-import importlib.util
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +13,8 @@ from recipes.errors import ConfigError
 if TYPE_CHECKING:
     import keras_tuner
 
-ALGORITHMS = ("random", "bayesian", "hyperband", "grid")
+# Between two questions for a trial when there was none, since others are still at work.
+_PAUSE = 0.2
 
 
 @functools.cache
@@ -37,78 +33,40 @@ def load_keras_tuner():
     return keras_tuner
 
 
-def make_oracle(
-    algorithm: str,
-    *,
-    objective: "keras_tuner.Objective",
-    seed: int,
-    epochs: int,
-    trials: int | None,
-    hyperparameters: "keras_tuner.HyperParameters | None",
-) -> "keras_tuner.Oracle":
-    """Return the oracle of an algorithm.
-
-    Args:
-        algorithm: One of `ALGORITHMS`.
-        objective: What it looks at.
-        seed: 0 or more.
-        epochs: Of a trial; for `"hyperband"` of its longest.
-        trials: At most, or `None` for no limit: all points of a grid, one sweep of hyperband.
-        hyperparameters: The space, or `None` where a model-building function declares it.
-    """
-    oracles = load_keras_tuner().oracles
-    if algorithm == "bayesian" and importlib.util.find_spec("sklearn") is None:
-        raise ConfigError("algorithm bayesian needs scikit-learn: pip install scikit-learn")
-    kinds = {
-        "random": oracles.RandomSearchOracle,
-        "bayesian": oracles.BayesianOptimizationOracle,
-        "hyperband": oracles.HyperbandOracle,
-        "grid": oracles.GridSearchOracle,
-    }
-    arguments = {
-        "objective": objective,
-        # KerasTuner takes 0 for "any".
-        "seed": seed + 1,
-        "hyperparameters": hyperparameters,
-        # When to give up is decided by the search.
-        "max_consecutive_failed_trials": 10**9,
-    }
-    if algorithm == "hyperband":
-        arguments["max_epochs"] = epochs
-    oracle = kinds[algorithm](**arguments)
-    # Hyperband takes no such argument, but all oracles heed it. Bayesian search wants an integer
-    # in its constructor, where its default would be 10.
-    oracle.max_trials = trials
-    return oracle
-
-
-def run_tuner(
+def make_tuner(
     oracle: "keras_tuner.Oracle",
     directory: Path,
-    trial: Callable[[int, "keras_tuner.HyperModel | None", Any], float | None],
-    *,
-    enough: Callable[[int], bool],
+    trial: Callable[[str, "keras_tuner.HyperModel | None", Any], float | None],
     hypermodel: "keras_tuner.HyperModel | Callable | None" = None,
-) -> None:
-    """Let KerasTuner run a search to its end.
+) -> "keras_tuner.Tuner":
+    """Return a tuner; a hypermodel's space is declared to the oracle.
 
     Args:
-        oracle: Asks for the trials.
-        directory: Folder for KerasTuner's own files, which are written anew.
-        trial: Called with the number of the trial from 0, the hypermodel and the HyperParameters,
-            whose values it may change; returns the measure, or `None` if there is none.
-        enough: Called with the number of a trial before it; whether to stop instead.
+        oracle: Asks for the trials. Where KerasTuner's variables of the environment name a chief,
+            the chief's is asked instead.
+        directory: Folder for KerasTuner's own files, which are written anew and never read.
+        trial: Called with the name of the trial, the hypermodel and the HyperParameters, whose
+            values it may change; returns the measure, or `None` if there is none.
         hypermodel: A user's own.
     """
-    tuner = _tuner_class()(oracle, directory, trial, enough, hypermodel)
+    return _tuner_class()(oracle, directory, trial, hypermodel)
+
+
+def run_tuner(tuner: "keras_tuner.Tuner") -> None:
+    """Let KerasTuner run a search to its end; what a trial raises ends it at once."""
+    with quiet_keras_tuner():
+        tuner.search(verbose=0)
+
+
+@contextlib.contextmanager
+def quiet_keras_tuner():
+    """Hold back warnings of KerasTuner's that a user cannot act on."""
     with warnings.catch_warnings():
         # KerasTuner 1.4.8 asks for the thread by names that Python 3.10 gave up.
         warnings.filterwarnings("ignore", r"(currentThread|getName)\(\) is", DeprecationWarning)
-        # Its Gaussian process finds a length scale at a bound: nothing that a user can act on.
+        # Its Gaussian process finds a length scale at a bound.
         warnings.filterwarnings("ignore", module=r"sklearn\.gaussian_process")
-        tuner.search(verbose=0)
-    if tuner.error is not None:
-        raise tuner.error
+        yield
 
 
 @functools.cache
@@ -118,11 +76,10 @@ def _tuner_class():
     class RecordedTuner(keras_tuner.Tuner):
         """Runs each trial through a function."""
 
-        def __init__(self, oracle, directory, trial, enough, hypermodel):
+        def __init__(self, oracle, directory, trial, hypermodel):
             self.trial = trial
-            self.enough = enough
             self.error = None
-            self.count = 0
+            self.was_idle = False
             super().__init__(
                 oracle,
                 hypermodel,
@@ -132,16 +89,18 @@ def _tuner_class():
             )
 
         def pre_create_trial(self):
-            """Tell the oracle to stop when it is enough, or an error ended the search."""
-            if self.count and (self.error is not None or self.enough(self.count)):
-                self.oracle.max_trials = len(self.oracle.trials)
+            """End the search by the error that ended a trial; wait a little if there was none."""
+            if self.error is not None:
+                raise self.error
+            if self.was_idle:
+                time.sleep(_PAUSE)
+            self.was_idle = True
 
         def run_trial(self, trial, *arguments, **options):
-            """Run one; what it raises ends the search."""
-            number = self.count
-            self.count += 1
+            """Run one."""
+            self.was_idle = False
             try:
-                measure = self.trial(number, self.hypermodel, trial.hyperparameters)
+                measure = self.trial(trial.trial_id, self.hypermodel, trial.hyperparameters)
             except BaseException as error:
                 # KerasTuner takes an exception for a trial that failed, and goes on.
                 self.error = error
@@ -149,5 +108,10 @@ def _tuner_class():
             if measure is None:
                 raise keras_tuner.errors.FailedTrialError("no measure")
             return {self.oracle.objective.name: measure}
+
+        def on_trial_end(self, trial):
+            """Tell the oracle, unless the trial was cut off."""
+            if self.error is None:
+                super().on_trial_end(trial)
 
     return RecordedTuner

@@ -1,16 +1,21 @@
 """Search over the fields of a recipe, or over a user's own model, with KerasTuner's algorithms."""
 
+import contextlib
 import math
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recipes.errors import ConfigError, RunError, nearest
 from recipes.files import read_json, write_json, write_text
+from tuning._search_cluster import Cluster, cluster_from_environment
+from tuning._search_job import Job, check_subject
+from tuning._search_oracle import ALGORITHMS
 from tuning._search_subjects import subject_of
-from tuning._search_trials import COMPLETED, Trial
-from tuning._search_tuner import ALGORITHMS, load_keras_tuner
+from tuning._search_trials import COMPLETED, Trial, read_trials
+from tuning._search_tuner import load_keras_tuner
 from tuning.search_report import SearchResult, SeedResults, trials_csv
 
 if TYPE_CHECKING:
@@ -45,6 +50,7 @@ def search(
     preflight: bool = True,
     seed: int = 0,
     workers: int = 1,
+    recycle: int | None = None,
     say: Callable[[str], None] | None = None,
     progress: bool = False,
 ) -> SearchResult:
@@ -63,9 +69,22 @@ def search(
     run again, and the trial that was killed goes on after its last epoch. Given more `trials` or
     time, a finished search goes on too.
 
+    With `workers`, so many processes run trials, and this one is KerasTuner's chief: it decides
+    what is tried, and starts a worker that ended anew. One that is killed loses its trial only,
+    which is run again; one that kills its worker three times is recorded as failed. The cores are
+    shared among them. Images are read once: their arrays are mapped by all, though TensorFlow makes
+    a tensor in each of what is smaller than half a gigabyte. What is tried and what is pruned may
+    depend on which trial ends first; the files are those of one process, and a search may go on
+    with more workers or fewer. No worker outlives this process.
+
+    Over machines that see the same folder, call this with the same arguments on each, with
+    KerasTuner's variables in the environment, `KERASTUNER_ORACLE_IP` and `KERASTUNER_ORACLE_PORT`
+    of the chief, and `KERASTUNER_TUNER_ID` `chief` on one and another name on each other. A worker
+    that is started again under its name gets its trial again; the trial of one that is silent for
+    three minutes is left to the others. `docs/scale.md` has the commands.
+
     TensorFlow keeps the graph of every network that was trained in a process, some megabytes for
-    a small one. A search of hundreds of trials is best run in parts, by calling it again in a new
-    process with more `trials`.
+    a small one: `recycle` bounds that.
 
     Args:
         recipe: A `Recipe`, the name of one in the catalogue, or a model of your own: a
@@ -90,7 +109,10 @@ def search(
         seeds: Trainings of the winner at full length, with seeds 0, 1 and so on.
         preflight: Whether to check the recipe first, and refuse it if that finds errors.
         seed: Of the algorithm. All trials of a recipe have its own `training.seed`.
-        workers: 1; more are not supported yet.
+        workers: Processes that run trials; 1: this one does, unless `recycle` is given. They share
+            `budget_minutes`. A model of your own then has to be from a module that can be imported,
+            and its data images or arrays.
+        recycle: Trials that a process runs before a fresh one takes its place; `None`: all.
         say: Receives a line about each trial; default: standard error.
         progress: Whether to show the epochs of each trial.
 
@@ -101,7 +123,8 @@ def search(
     Raises:
         ConfigError: If an argument or the space is wrong, or no trial was completed.
         DataError: If the images cannot be used.
-        RunError: If `out` holds another search or something else, or three trials in a row failed.
+        RunError: If `out` holds another search or something else, three trials in a row failed, or
+            workers and chief do not find each other or search for different things.
         PreflightError: If the preflight finds errors.
 
     Example:
@@ -113,7 +136,9 @@ def search(
     """
     say = say or _say_to_stderr
     subject = subject_of(recipe, space, epochs_per_trial)
-    _check_arguments(subject, algorithm, trials, budget_minutes, objective, refine, seeds, workers)
+    _check_arguments(subject, algorithm, trials, budget_minutes, objective, refine, seeds)
+    cluster = cluster_from_environment()
+    _check_workers(workers, recycle, cluster)
     load_keras_tuner()
     direction = _OBJECTIVES.get(objective) or _direction(objective)
     subject.load(data)
@@ -125,6 +150,33 @@ def search(
         "prune": prune,
         "seed": seed,
     }
+    job = Job(subject, out, plan, objective, direction, prune, progress)
+    if cluster and not cluster.is_chief:
+        from tuning._search_worker import work
+
+        work(job, cluster, say)
+        return _recorded(subject, out, objective, direction)
+    with _chief(job, workers, recycle, cluster, say) as chief:
+        return _searched(
+            job,
+            chief,
+            say,
+            algorithm=algorithm,
+            trials=trials,
+            budget_minutes=budget_minutes,
+            refine=refine,
+            seeds=seeds,
+            preflight=preflight,
+            seed=seed,
+        )
+
+
+def _searched(
+    job, chief, say, *, algorithm, trials, budget_minutes, refine, seeds, preflight, seed
+) -> SearchResult:
+    """Search in this process, or as the chief of others."""
+    subject, out, plan, prune, progress = job.subject, job.out, job.plan, job.prune, job.progress
+    objective, direction = job.objective, job.direction
     is_new = _open(out, plan)
     if is_new and preflight and subject.recipe:
         say("preflight")
@@ -139,6 +191,7 @@ def search(
         "prune": prune and algorithm != "hyperband",
         "say": say,
         "progress": progress,
+        "chief": chief,
     }
     share = 1 - _REFINED_SHARE if refine else 1
     from tuning._search_stage import Stage
@@ -167,10 +220,38 @@ def search(
         recipe=subject.winner(best),
         objective=objective,
         direction=direction,
-        seeds=_retrain(subject, best, out, seeds, say, progress) if seeds else None,
+        seeds=_retrain(subject, best, out, seeds, say, progress, chief) if seeds else None,
     )
     _write(result)
     return result
+
+
+def _chief(job, workers, recycle, cluster, say):
+    """Return a chief, to be entered, or for one process alone what gives None."""
+    if cluster is None and workers == 1 and recycle is None:
+        return contextlib.nullcontext()
+    from tuning._search_chief import Chief
+    from tuning._search_crew import HOST, Crew
+
+    lock = threading.Lock()
+
+    def one_by_one(line):
+        with lock:
+            say(line)
+
+    if cluster:
+        return Chief(cluster, one_by_one)
+    check_subject(job.subject)
+    crew = Crew(workers, recycle, job, one_by_one)
+    return Chief(Cluster("chief", HOST, 0), one_by_one, crew)
+
+
+def _recorded(subject, out, objective, direction) -> SearchResult:
+    """Return what a worker sees when its chief has no more to do for it."""
+    coarse, refined = (read_trials(out / name) for name in ("coarse", "refined"))
+    best = _best(refined or coarse, coarse + refined, direction)
+    found = tuple(coarse + refined)
+    return SearchResult(out, found, best, subject.winner(best), objective, direction)
 
 
 def _refine(coarse, trials, budget_minutes, algorithm, settings) -> list[Trial]:
@@ -217,7 +298,7 @@ def _best(last, found, direction):
     return ranked[0]
 
 
-def _check_arguments(subject, algorithm, trials, budget_minutes, objective, refine, seeds, workers):
+def _check_arguments(subject, algorithm, trials, budget_minutes, objective, refine, seeds):
     if algorithm not in ALGORITHMS:
         raise ConfigError(
             f"algorithm must be one of {', '.join(ALGORITHMS)}, received: {algorithm!r}"
@@ -233,8 +314,6 @@ def _check_arguments(subject, algorithm, trials, budget_minutes, objective, refi
         raise ConfigError(f"refine needs at least 4 trials, received: trials={trials}")
     if type(seeds) is not int or seeds < 0:
         raise ConfigError(f"seeds must be a whole number of 0 or more, received: {seeds!r}")
-    if workers != 1:
-        raise ConfigError(f"workers must be 1, more are not supported yet, received: {workers!r}")
     if subject.recipe:
         if objective not in _OBJECTIVES:
             raise ConfigError(
@@ -242,6 +321,17 @@ def _check_arguments(subject, algorithm, trials, budget_minutes, objective, refi
             )
     elif refine or seeds:
         raise ConfigError("refine and seeds are for recipes, not for a model of your own")
+
+
+def _check_workers(workers, recycle, cluster):
+    for name, value in (("workers", workers), ("recycle", 1 if recycle is None else recycle)):
+        if type(value) is not int or value < 1:
+            raise ConfigError(f"{name} must be a whole number above 0, received: {value!r}")
+    if cluster and (workers != 1 or recycle is not None):
+        raise ConfigError(
+            "workers and recycle are for one machine; KERASTUNER_ORACLE_IP is set, so each worker "
+            "is started by itself"
+        )
 
 
 def _direction(objective):
@@ -287,12 +377,18 @@ def _preflight(subject, out):
     found.raise_for_errors()
 
 
-def _retrain(subject, best, out, seeds, say, progress) -> SeedResults:
+def _retrain(subject, best, out, seeds, say, progress, chief) -> SeedResults:
     from tuning._search_runners import train_or_go_on
 
+    if chief:
+        from tuning._search_seeds import Seeds
+
+        # After which they are only read.
+        chief.run(Seeds(subject.winner(best), seeds, out / "seeds", say))
     accuracies = []
     for seed in range(seeds):
-        say(f"winner, seed {seed}")
+        if not chief:
+            say(f"winner, seed {seed}")
         recipe = subject.winner(best).override({"training.seed": seed})
         directory = out / "seeds" / f"seed{seed}"
         run = train_or_go_on(recipe, subject.data, directory, lambda line: None, progress)
