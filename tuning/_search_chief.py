@@ -215,7 +215,7 @@ class Chief:
             # Started anew. It gets what it had; if the earlier one lives, it hears so.
             former = worker.former | {worker.life}
             worker = self._workers[name] = _Worker(life, time.monotonic(), former=former)
-        worker.seen = time.monotonic()
+        worker.seen, worker.dismissed = time.monotonic(), False
         if self._closing or (self.crew and self.crew.is_worn(name, worker.given)):
             worker.dismissed = True
             return _answer("STOPPED")
@@ -246,6 +246,7 @@ class Chief:
             if held and not self.crew and time.monotonic() - worker.seen > SILENCE:
                 self.say(f"{name} is silent for {SILENCE} s, {held} is left to another")
                 self._stage.leave(name)
+                worker.dismissed = True
 
     def _bury(self, name, code, line):
         if code == 0:

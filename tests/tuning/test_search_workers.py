@@ -1,5 +1,6 @@
 """Searches by several workers: who gets what, what survives, who is refused, who is left behind."""
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -19,9 +20,9 @@ import pytest
 from recipes import ConfigError, Recipe, RunError
 from recipes.cli import main
 
-keras_tuner = pytest.importorskip("keras_tuner")
+pytest.importorskip("keras_tuner")
 
-import keras
+import keras_tuner
 
 from recipes import load_data
 from tuning import _search_chief as chiefs
@@ -36,8 +37,7 @@ from tuning._search_job import Job, check_subject, read_job, write_job
 from tuning._search_oracle import make_oracle
 from tuning._search_stage import Stage
 from tuning._search_subjects import subject_of
-from tuning._search_trials import Trial, read_trials, write_trial
-from tuning._search_tuner import quiet_keras_tuner
+from tuning._search_trials import Trial, read_trials
 
 SPACE = {"optimizer.learning_rate": "log 1e-3..1", "model.width": [4, 8, 16]}
 GRID = {"optimizer.learning_rate": [0.01, 0.1, 0.5], "model.width": [4, 8, 16]}
@@ -181,7 +181,7 @@ class Formula:
         self.stop = None
 
     def __call__(self, recipe, data, directory, *, objective, prune, progress):
-        time.sleep(0.002)
+        time.sleep(0.02)
         rate, width = recipe.optimizer.learning_rate, recipe.model.width
         value = 0.8 - 0.1 * abs(math.log10(rate) + 1) + width / 1000
         if prune([value / 2]):
@@ -203,7 +203,7 @@ def formula(monkeypatch):
 @pytest.fixture
 def parallel(recipe, data, formula, monkeypatch):
     """Return a function that searches with workers in threads; their names are given."""
-    threads = []
+    threads, refused = [], []
 
     def run(out, space=SPACE, algorithm="random", names=("worker0", "worker1"), trials=9):
         said = []
@@ -243,15 +243,19 @@ def parallel(recipe, data, formula, monkeypatch):
         for thread in threads:
             thread.join(10)
         assert not any(thread.is_alive() for thread in threads)
+        assert not refused
         return stage.trials, said
 
     def let(job, cluster):
         try:
-            workers.work(job, cluster, lambda line: None)
-        except KeyboardInterrupt:
-            pass
+            with contextlib.suppress(KeyboardInterrupt):
+                workers.work(job, cluster, lambda line: None)
+        except RunError as error:
+            refused.append(error)
 
-    return run
+    yield run
+    for thread in threads:
+        thread.join(10)
 
 
 def points(trials):
@@ -271,7 +275,7 @@ def test_workers_share_a_search(
     # Each once: pruned ones are not counted by the formula.
     assert len(formula.ran) == len(set(formula.ran))
     assert len([line for line in said if "coarse" in line]) == len(found)
-    assert {name for name in names for line in said if f"({name}):" in line} == set(names)
+    assert len({name for name in names for line in said if f"({name}):" in line}) > 1
     for trial in found:
         rate = trial.values["optimizer.learning_rate"]
         expected = 0.8 - 0.1 * abs(math.log10(rate) + 1) + trial.values["model.width"] / 1000
@@ -457,7 +461,7 @@ def test_a_worker_that_cannot_start_ends_the_search():
 
 
 def test_two_of_one_name():
-    """The later is taken for the earlier, started again; the earlier hears that it lost its trial."""
+    """The later is taken for the earlier, started again; the earlier hears of it."""
 
     def come(chief, name):
         first = chief.create_trial("worker0#a")
@@ -479,13 +483,12 @@ def test_a_failing_search_ends(parallel, monkeypatch, tmp_path):
         return runners.Outcome("failed", "no such layer", None, ())
 
     monkeypatch.setattr(runners, "run_recipe_trial", fail)
-    monkeypatch.setattr(clusters, "PATIENCE", 2)
-    monkeypatch.setattr(threading, "excepthook", lambda arguments: None)
+    monkeypatch.setattr(clusters, "PATIENCE", 0.5)
     with pytest.raises(RunError, match="3 trials in a row failed, the last: no such layer"):
         parallel(tmp_path / "p")
 
 
-# --- what workers are given ------------------------------------------------------------------------
+# --- what workers are given -----------------------------------------------------------------------
 
 
 def test_a_job_is_mapped(recipe, data, tmp_path):
@@ -503,9 +506,9 @@ def test_a_job_is_mapped(recipe, data, tmp_path):
         np.testing.assert_array_equal(mine.images, split.images)
         assert not mine.images.flags.owndata
         assert "_tensor" not in vars(mine)
-    bytes_of_images = sum(split.images.nbytes for split in subject.data.splits.values())
-    assert (tmp_path / "w" / "job").stat().st_size < 20000 < bytes_of_images
-    assert (tmp_path / "w" / "arrays").stat().st_size >= bytes_of_images
+    images = subject.data.splits["train"].images[3].tobytes()
+    assert images in (tmp_path / "w" / "arrays").read_bytes()
+    assert images not in (tmp_path / "w" / "job").read_bytes()
 
 
 class Own(keras_tuner.HyperModel):
@@ -541,7 +544,7 @@ def test_cores_are_shared(monkeypatch):
     assert [crew.is_worn("worker0", given) for given in (0, 2, 3)] == [False, False, True]
 
 
-# --- who is refused --------------------------------------------------------------------------------
+# --- who is refused -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -646,7 +649,7 @@ def test_a_worker_that_does_not_see_the_folder(place, recipe, data, monkeypatch,
             search(recipe, data, SPACE, trials=2, out=tmp_path / "a")
 
 
-# --- real processes --------------------------------------------------------------------------------
+# --- real processes -------------------------------------------------------------------------------
 
 
 def children(pid):
