@@ -256,7 +256,6 @@ def test_time_ends_a_search_but_not_before_one_trial(formula, recipe, data, tmp_
         ({"trials": 2, "epochs_per_trial": 0}, "epochs_per_trial must be"),
         ({"trials": 2, "refine": True}, "at least 4 trials"),
         ({"trials": 2, "seeds": -1}, "seeds must be"),
-        ({"trials": 2, "workers": 2}, "workers must be 1"),
         ({"trials": 2, "space": {}}, "at least one field"),
         ({"trials": 2, "space": {"data.image_size": [8, 16]}}, "images are read once"),
     ],

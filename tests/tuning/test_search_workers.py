@@ -25,11 +25,12 @@ pytest.importorskip("keras_tuner")
 import keras_tuner
 
 from recipes import load_data
+from recipes.run import Run
 from tuning import _search_chief as chiefs
 from tuning import _search_cluster as clusters
 from tuning import _search_runners as runners
 from tuning import _search_worker as workers
-from tuning import search
+from tuning import search, searching
 from tuning._search_chief import Chief
 from tuning._search_cluster import Cluster, cluster_from_environment
 from tuning._search_crew import Crew, threads_each
@@ -205,24 +206,40 @@ def parallel(recipe, data, formula, monkeypatch):
     """Return a function that searches with workers in threads; their names are given."""
     threads, refused = [], []
 
-    def run(out, space=SPACE, algorithm="random", names=("worker0", "worker1"), trials=9):
-        said = []
+    def let(job, cluster):
+        try:
+            with contextlib.suppress(KeyboardInterrupt):
+                workers.work(job, cluster, lambda line: None)
+        except RunError as error:
+            refused.append(error)
+
+    @contextlib.contextmanager
+    def crew(out, space, names, said):
         subject = subject_of(recipe, space, 2)
         subject.load(data)
         out.mkdir(exist_ok=True)
         plan = {"a": 1}
         (out / "search.json").write_text(json.dumps(plan))
         with Chief(Cluster("chief", "127.0.0.1", 0), said.append) as chief:
-            for name, value in dataclasses.asdict(chief.cluster).items():
-                variable = {"name": "TUNER_ID", "host": "ORACLE_IP", "port": "ORACLE_PORT"}[name]
-                monkeypatch.setenv(
-                    f"KERASTUNER_{variable}", "any" if name == "name" else f"{value}"
-                )
+            monkeypatch.setenv("KERASTUNER_TUNER_ID", "any")
+            monkeypatch.setenv("KERASTUNER_ORACLE_IP", chief.cluster.host)
+            monkeypatch.setenv("KERASTUNER_ORACLE_PORT", str(chief.cluster.port))
             job = Job(subject, out, plan, "val_accuracy", "max", True, False)
             for name in names:
                 cluster = dataclasses.replace(chief.cluster, name=name)
                 threads.append(threading.Thread(target=let, args=(job, cluster), daemon=True))
                 threads[-1].start()
+            yield chief, subject
+        for thread in threads:
+            thread.join(10)
+        assert not any(thread.is_alive() for thread in threads)
+        assert not refused
+        for variable in ("TUNER_ID", "ORACLE_IP", "ORACLE_PORT"):
+            monkeypatch.delenv(f"KERASTUNER_{variable}")
+
+    def run(out, space=SPACE, algorithm="random", names=("worker0", "worker1"), trials=9):
+        said = []
+        with crew(out, space, names, said) as (chief, subject):
             stage = Stage(
                 "coarse",
                 out / "coarse",
@@ -240,19 +257,9 @@ def parallel(recipe, data, formula, monkeypatch):
                 chief=chief,
             )
             stage.run(trials=trials, seconds=None)
-        for thread in threads:
-            thread.join(10)
-        assert not any(thread.is_alive() for thread in threads)
-        assert not refused
         return stage.trials, said
 
-    def let(job, cluster):
-        try:
-            with contextlib.suppress(KeyboardInterrupt):
-                workers.work(job, cluster, lambda line: None)
-        except RunError as error:
-            refused.append(error)
-
+    run.crew = crew
     yield run
     for thread in threads:
         thread.join(10)
@@ -290,8 +297,6 @@ def test_workers_share_a_search(
             for rate in rates
         )
     if algorithm == "random":
-        for variable in ("TUNER_ID", "ORACLE_IP", "ORACLE_PORT"):
-            os.environ.pop(f"KERASTUNER_{variable}")
         alone = search(
             recipe,
             data,
@@ -351,6 +356,40 @@ def test_a_worker_that_is_silent_loses_its_trial(parallel, formula, monkeypatch,
     assert vanished
     assert [trial.number for trial in found] == list(range(9))
     assert any("is silent for 0.5 s, coarse 2 is left to another" in line for line in said)
+
+
+def test_seeds_are_shared(parallel, monkeypatch, tmp_path):
+    trained = []
+
+    def train(recipe, data, directory, say, progress):
+        seed = recipe.training.seed
+        if not (directory / "metrics.json").exists():
+            trained.append(seed)
+            directory.mkdir(parents=True)
+            metrics = {"validation": {"accuracy": 0.5 + seed / 100}}
+            for name, value in (
+                ("recipe", recipe.to_dict()),
+                ("environment", {"format_version": 1}),
+                ("metrics", metrics),
+            ):
+                (directory / f"{name}.json").write_text(json.dumps(value))
+            (directory / "model.keras").touch()
+            time.sleep(0.05)
+        return Run(directory)
+
+    monkeypatch.setattr(runners, "train_or_go_on", train)
+    said = []
+    best = Trial("coarse", 3, {"model.width": 8}, "completed", None, 1, 1, 1, 1, (), 1, {})
+    for seeds, expected in ((3, {0, 1, 2}), (4, {3})):
+        with parallel.crew(tmp_path, {"model.width": [4, 8]}, "ab", said) as (chief, subject):
+            found = searching._retrain(
+                subject, best, tmp_path, seeds, said.append, progress=False, chief=chief
+            )
+        assert found.accuracies == tuple(0.5 + seed / 100 for seed in range(seeds))
+        assert set(trained) == expected
+        trained.clear()
+    assert Run(tmp_path / "seeds" / "seed1").recipe.model.width == 8
+    assert sorted(line[:14] for line in said) == [f"winner, seed {seed}" for seed in range(4)]
 
 
 class Tasks:
@@ -684,8 +723,8 @@ def test_killed_in_every_way_and_finished(tiny_recipe, tiny_source, tmp_path):
     out = tmp_path / "search"
     command = [sys.executable, "-m", "recipes", "search", str(tmp_path / "recipe.json")]
     command += [tiny_source, "--out", str(out), "--no-preflight", "--no-prune", "--json"]
-    command += ["--algorithm", "grid", "--vary", "optimizer.learning_rate: 0.05, 0.1, 0.2"]
-    command += ["--vary", "model.width: 4, 6", "--epochs", "2", "--seeds", "1"]
+    command += ["--algorithm", "grid", "--vary", "optimizer.learning_rate: 0.05, 0.1"]
+    command += ["--vary", "model.width: 4, 6", "--epochs", "2"]
     runs, trials = out / "coarse" / "runs", out / "coarse" / "trials"
     started = []
 
@@ -725,7 +764,7 @@ def test_killed_in_every_way_and_finished(tiny_recipe, tiny_source, tmp_path):
         assert not any(map(is_running, crew))
         assert not (out / "workers").exists()
         finished = {path: path.read_text() for path in trials.glob("*.json")}
-        assert 1 <= len(finished) < 6
+        assert 1 <= len(finished) < 4
 
         # One worker, a fresh process after two trials; what is done is not done again.
         last = start("--workers", "1", "--recycle", "2")
@@ -737,13 +776,12 @@ def test_killed_in_every_way_and_finished(tiny_recipe, tiny_source, tmp_path):
                 process.kill()
                 process.communicate()
     found = json.loads(answer)
-    assert sorted(trial["number"] for trial in found["trials"]) == list(range(6))
+    assert sorted(trial["number"] for trial in found["trials"]) == list(range(4))
     assert {path: path.read_text() for path in finished} == finished
     values = [
         (trial["values"]["optimizer.learning_rate"], trial["values"]["model.width"])
         for trial in found["trials"]
     ]
-    assert sorted(values) == [(rate, width) for rate in (0.05, 0.1, 0.2) for width in (4, 6)]
-    assert len(found["seeds"]["accuracies"]) == 1
+    assert sorted(values) == [(rate, width) for rate in (0.05, 0.1) for width in (4, 6)]
     lines = [line for line in said.splitlines() if line.startswith("coarse")]
-    assert len(lines) == 6 - len(finished)
+    assert len(lines) == 4 - len(finished)
