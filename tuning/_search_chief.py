@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _DEATHS = 3
 # Seconds without a sign of life before the trial of a worker on another machine is given away.
 SILENCE = 180
+# Seconds in which workers on other machines that outlived the chief before say what they have.
+GRACE = 45
 # Seconds for workers to hear that the search is over, and for a record to be seen over a network.
 _FAREWELL = 10
 _SIGHT = 30
@@ -47,6 +49,9 @@ class Tasks(Protocol):
 
     def leave(self, worker: str) -> None:
         """Give what a worker has to another."""
+
+    def adopt(self, worker: str, number: int) -> None:
+        """Let a worker have what it says it has, if nobody else does."""
 
     def is_recorded(self, number: int) -> bool:
         """Whether one is done, by its files."""
@@ -93,6 +98,7 @@ class Chief:
         self._stage = self._error = None
         self._drained = self._ready = self._closing = False
         self._deaths: dict[str, int] = {}
+        self._opens = 0
         self._server = None
 
     @property
@@ -125,6 +131,7 @@ class Chief:
             RunError: If the search has to end.
         """
         with quiet_keras_tuner(), self._turn:
+            grace = GRACE if stage.unfinished and not self.crew else 0
             # Nobody is started for a stage in which there is nothing to do.
             if stage.take("nobody").status == "STOPPED":
                 return
@@ -134,6 +141,7 @@ class Chief:
             elif not self._workers:
                 self.say(f"waiting for workers at {self.cluster.address}")
             self._stage, self._drained, self._ready = stage, False, True
+            self._opens = time.monotonic() + grace
             try:
                 while self._error is None and (not self._drained or stage.unfinished):
                     self._turn.wait(0.1)
@@ -171,10 +179,12 @@ class Chief:
         """Hear that a worker lives; say whether the trial is still its own."""
         stage, number, name, life = _parts(trial_id)
         with self._turn:
-            worker = self._workers.get(name)
-            if worker is None or worker.life != life:
+            worker = self._workers.setdefault(name, _Worker(life, time.monotonic()))
+            if worker.life != life:
                 return _answer("STOPPED", trial_id)
             worker.seen = time.monotonic()
+            if self._stage and self._stage.name == stage:
+                self._stage.adopt(name, number)
             # In between stages, or since another has recorded it: nothing to object to.
             held = self._stage and self._stage.name == stage and self._stage.holding(name)
             is_own = not self._stage or held == f"{stage} {number}"
@@ -196,6 +206,7 @@ class Chief:
                         f"{name} has finished {stage.name} {number}, but its record is not here: "
                         "all machines have to see the same folder"
                     )
+                stage.adopt(name, number)
                 stage.finish(number, name, trial.hyperparameters)
             except Exception as error:
                 self._fail(error)
@@ -219,7 +230,7 @@ class Chief:
         if self._closing or (self.crew and self.crew.is_worn(name, worker.given)):
             worker.dismissed = True
             return _answer("STOPPED")
-        if self._stage is None or self._error is not None:
+        if self._stage is None or self._error is not None or time.monotonic() < self._opens:
             return _answer("IDLE")
         trial = self._stage.take(name)
         if trial.status != "RUNNING":

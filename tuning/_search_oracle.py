@@ -162,6 +162,12 @@ class Recorded:
             trial = self.ongoing_trials.pop(tuner_id)
             self.ongoing_trials[f"{_NOBODY} {trial.trial_id}"] = trial
 
+    def adopt(self, tuner_id: str, number: int) -> None:
+        """Let a worker have a trial that was left, if it is: one that outlived its chief."""
+        for name, trial in list(self.ongoing_trials.items()):
+            if name.startswith(f"{_NOBODY} ") and int(trial.trial_id) == number:
+                self.ongoing_trials[tuner_id] = self.ongoing_trials.pop(name)
+
     def holding(self, tuner_id: str) -> int | None:
         """Return the number of the trial that a worker has."""
         trial = self.ongoing_trials.get(tuner_id)

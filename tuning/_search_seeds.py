@@ -52,6 +52,12 @@ class Seeds:
         if worker in self._held:
             self._waiting = sorted([*self._waiting, self._held.pop(worker)])
 
+    def adopt(self, worker, number):
+        """Let a worker have the seed that it says it has, if nobody else does."""
+        if worker not in self._held and number in self._waiting:
+            self._waiting.remove(number)
+            self._held[worker] = number
+
     def is_recorded(self, number):
         """Whether a seed is trained to its end."""
         try:

@@ -139,6 +139,11 @@ class Stage:
         """Give the trial of a worker to another."""
         self._oracle.leave(worker)
 
+    def adopt(self, worker: str, number: int) -> None:
+        """Let a worker have the trial that it says it has, if nobody else does."""
+        if self._oracle.holding(worker) is None:
+            self._oracle.adopt(worker, number)
+
     @property
     def unfinished(self) -> int:
         """Trials that were begun and have not ended."""

@@ -205,6 +205,7 @@ def formula(monkeypatch):
 def parallel(recipe, data, formula, monkeypatch):
     """Return a function that searches with workers in threads; their names are given."""
     threads, refused = [], []
+    monkeypatch.setattr(chiefs, "GRACE", 0)
 
     def let(job, cluster):
         try:
@@ -413,6 +414,11 @@ class Tasks:
     def leave(self, worker):
         self.waiting.insert(0, self.held.pop(worker))
 
+    def adopt(self, worker, number):
+        if number in self.waiting:
+            self.waiting.remove(number)
+            self.held[worker] = number
+
     def is_recorded(self, number):
         return True
 
@@ -515,6 +521,45 @@ def test_two_of_one_name():
 
     tasks, _ = run_lives(come)
     assert tasks.done == [0, 1, 2]
+
+
+def test_a_worker_that_outlives_its_chief_keeps_its_trial(monkeypatch):
+    """Another that asks first has to wait until it can have said so."""
+    monkeypatch.setattr(chiefs, "GRACE", 0.5)
+    given = []
+
+    def come():
+        while (trial := chief.create_trial("b#1")).status == "IDLE" and not given:
+            if chief._stage:
+                assert chief.get_trial("coarse 0 a#1").status == "RUNNING"
+            time.sleep(0.05)
+        given.append(trial.trial_id)
+        chief.end_trial(chiefs._answer("COMPLETED", "coarse 0 a#1"))
+        chief.end_trial(trial)
+        finishes(chief, "b#1")
+
+    tasks = Tasks()
+    with Chief(Cluster("chief", "127.0.0.1", 0), print) as chief:
+        thread = threading.Thread(target=come)
+        thread.start()
+        chief.run(tasks)
+        monkeypatch.setattr(chiefs, "_FAREWELL", 0)
+        thread.join()
+    assert given == ["coarse 1 b#1"]
+    assert sorted(tasks.done) == [0, 1, 2]
+
+
+def test_an_adopted_trial_of_an_oracle(tmp_path):
+    happening = Happening("random", tmp_path)
+    for name in "abc":
+        happening.take(name)
+    held = happening.held["b"]
+    happening.awake()
+    happening.oracle.adopt("b", 1)
+    assert happening.take("new") == "RUNNING"
+    assert happening.take("b") == "RUNNING"
+    assert happening.held["b"] == held
+    assert happening.held["new"][0] == 0
 
 
 def test_a_failing_search_ends(parallel, monkeypatch, tmp_path):

@@ -1,0 +1,117 @@
+"""Trials an hour of one search by one process, and by several workers of this machine.
+
+Each way is a process of its own that makes the same random trials, so many epochs each, of the same
+images, with nothing pruned; the ways take turns. Seconds count from the call of `search` to its
+return: starting the workers, each of which loads TensorFlow, is in them, and beside it stands what
+is left without it, from the first trial that ended to the last. The first process of all is warm
+for the next: the packages lie in the memory of the system.
+
+    python benchmarks/search_workers.py --trials 10 --workers 1 2
+    python benchmarks/search_workers.py --width 32 --epochs 3 --rounds 2 --json
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+FACTS = ("seconds", "trials_an_hour", "after_the_first")
+
+
+def measure(options, workers):
+    """Search once, in this process; return the figures."""
+    from recipes import get_recipe, load_data
+    from tuning import search
+
+    recipe = get_recipe("fashion-mini").override({"model.width": options.width})
+    data = load_data("fashion-mini")
+    ended = []
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        search(
+            recipe,
+            data,
+            {"optimizer.learning_rate": "log 1e-2..1"},
+            trials=options.trials,
+            epochs_per_trial=options.epochs,
+            out=Path(folder) / "search",
+            prune=False,
+            preflight=False,
+            workers=workers,
+            say=lambda line: ended.append(time.perf_counter()) if "completed" in line else None,
+        )
+        seconds = time.perf_counter() - began
+    if len(ended) != options.trials:
+        raise RuntimeError(f"{len(ended)} of {options.trials} trials were completed")
+    return figures(seconds, ended)
+
+
+def figures(seconds, ended):
+    """Return seconds, trials an hour, and trials an hour after the first that ended.
+
+    Args:
+        seconds: Of all trials.
+        ended: Moments in seconds at which trials ended, in order.
+    """
+    count = len(ended)
+    rates = seconds, 3600 * count / seconds, 3600 * (count - 1) / (ended[-1] - ended[0])
+    return dict(zip(FACTS, rates, strict=True))
+
+
+def summary(rounds):
+    """Return the medians of each way, and of the ratios to the first way within a round.
+
+    Args:
+        rounds: For each round, the number of workers to its figures.
+    """
+    found = {}
+    for workers in rounds[0]:
+        found[workers] = {
+            name: statistics.median(each[workers][name] for each in rounds) for name in FACTS
+        }
+        for name in FACTS[1:]:
+            ratios = [each[workers][name] / next(iter(each.values()))[name] for each in rounds]
+            found[workers][f"{name}_ratio"] = statistics.median(ratios)
+    return found
+
+
+def main():
+    """Measure as the arguments say, and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--trials", type=int, default=10, help="default: 10")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="default: 1 2")
+    parser.add_argument("--epochs", type=int, default=1, help="of a trial (default: 1)")
+    parser.add_argument("--width", type=int, default=16, help="of the network (default: 16)")
+    parser.add_argument("--rounds", type=int, default=1, help="default: 1")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(measure(options, options.one)))
+        return
+    rounds = []
+    for _ in range(options.rounds):
+        rounds.append({})
+        for workers in options.workers:
+            command = [sys.executable, __file__, *sys.argv[1:], "--one", str(workers)]
+            answer = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+            rounds[-1][workers] = json.loads(answer.splitlines()[-1])
+    found = summary(rounds)
+    if options.json:
+        print(json.dumps({"rounds": rounds, "median": found}, indent=2))
+        return
+    print("workers   seconds   trials/hour   ratio   after the first   ratio")
+    for workers, row in found.items():
+        print(
+            f"{workers:7}   {row['seconds']:7.1f}   {row['trials_an_hour']:11.0f}   "
+            f"{row['trials_an_hour_ratio']:5.2f}   {row['after_the_first']:15.0f}   "
+            f"{row['after_the_first_ratio']:5.2f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
