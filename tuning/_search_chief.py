@@ -227,7 +227,7 @@ class Chief:
             former = worker.former | {worker.life}
             worker = self._workers[name] = _Worker(life, time.monotonic(), former=former)
         worker.seen, worker.dismissed = time.monotonic(), False
-        if self._closing or (self.crew and self.crew.is_worn(name, worker.given)):
+        if self._closing:
             worker.dismissed = True
             return _answer("STOPPED")
         if self._stage is None or self._error is not None or time.monotonic() < self._opens:
@@ -238,6 +238,10 @@ class Chief:
             self._drained |= trial.status == "STOPPED"
             self._turn.notify_all()
             return _answer("IDLE")
+        if self.crew and self.crew.is_worn(name, worker.given):
+            # Only now, so that no fresh one is started for nothing.
+            self._stage.leave(name)
+            return _answer("STOPPED")
         worker.given += 1
         self._deaths.pop(name, None)
         trial_id = f"{self._stage.name} {trial.trial_id} {name}#{life}"

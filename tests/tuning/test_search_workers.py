@@ -489,6 +489,29 @@ def test_a_trial_that_was_killed_is_run_again_but_not_for_ever():
     assert tasks.done == [1, 2]
 
 
+def test_a_process_is_replaced_after_some_trials():
+    lives = []
+
+    def works(chief, name):
+        if name not in lives:
+            lives.append(name)
+        trial = chief.create_trial(name)
+        if trial.status == "RUNNING":
+            assert trial.trial_id.endswith(name)
+            chief.end_trial(trial)
+        return [("worker0", 0, "")] if trial.status == "STOPPED" else []
+
+    crew = FakeCrew([works] * 9)
+    crew.is_worn = lambda name, given: given >= 2
+    tasks = Tasks()
+    tasks.waiting.append(3)
+    with Chief(Cluster("chief", "127.0.0.1", 0), print, crew) as crew.chief:
+        crew.chief.run(tasks)
+    assert tasks.done == [0, 1, 2, 3]
+    # No third is started to hear that there is nothing left.
+    assert lives == ["worker0#1", "worker0#2"]
+
+
 def test_a_worker_that_cannot_start_ends_the_search():
     def dies(chief, name):
         return [("worker0", 1, "ImportError: no such thing")]
