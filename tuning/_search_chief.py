@@ -66,6 +66,10 @@ class Tasks(Protocol):
     def unfinished(self) -> int:
         """How many were begun and are not done."""
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether workers of a chief before this may still be at some."""
+
 
 @dataclasses.dataclass
 class _Worker:
@@ -131,7 +135,7 @@ class Chief:
             RunError: If the search has to end.
         """
         with quiet_keras_tuner(), self._turn:
-            grace = GRACE if stage.unfinished and not self.crew else 0
+            grace = GRACE if stage.interrupted and not self.crew else 0
             # Nobody is started for a stage in which there is nothing to do.
             if stage.take("nobody").status == "STOPPED":
                 return

@@ -82,3 +82,8 @@ class Seeds:
     def unfinished(self):
         """How many are left."""
         return len(self._held) + len(self._waiting)
+
+    @property
+    def interrupted(self):
+        """Whether some of them were begun."""
+        return any((self.directory / f"seed{seed}").exists() for seed in self._waiting)

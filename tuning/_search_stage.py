@@ -149,6 +149,11 @@ class Stage:
         """Trials that were begun and have not ended."""
         return self._oracle.unfinished
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether there are such before any was given to a worker."""
+        return self.unfinished > 0
+
     def finish(self, number: int, worker: str, hyperparameters=None) -> None:
         """Take what a worker recorded; if it was taken already, this does nothing.
 
