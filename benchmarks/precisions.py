@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from recipes.data import load_data
+from recipes import Run
 from recipes.evaluation.classifier import KerasClassifier, LiteRTClassifier
 from recipes.evaluation.metrics import accuracy_difference
+from recipes.training import load_recipe_data
 from tuning import benchmark, export_tflite
 from tuning.calibration_data import calibration_indices
 from tuning.tflite import CALIBRATED, PRECISIONS
@@ -27,7 +28,7 @@ _SLOW = ("16x8",)
 def main():
     """Export, judge and time every precision; print a Markdown table."""
     options = _parser().parse_args()
-    data = load_data(options.source)
+    data = load_recipe_data(Run(options.run).recipe, options.source)
     train, test = data.splits["train"], data.splits["test"]
     calibration = train.load(calibration_indices(train.labels, options.calibration))
     images, labels = test.load(np.arange(len(test))), np.asarray(test.labels)
@@ -99,7 +100,7 @@ def _table(rows):
 
 def _parser():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", help="folder with a model.keras")
+    parser.add_argument("run", help="finished run")
     parser.add_argument("source", help="its images, as for recipes train")
     parser.add_argument("--precisions", nargs="+", default=list(PRECISIONS), metavar="PRECISION")
     parser.add_argument("--calibration", type=int, default=300, metavar="IMAGES")

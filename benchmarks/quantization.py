@@ -18,13 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
-from recipes import Run, load_data
+from recipes import Run
 from recipes.errors import RecipesError
 from recipes.evaluation.classifier import KerasClassifier, LiteRTClassifier
 from recipes.evaluation.metrics import accuracy_difference
 from recipes.files import write_json
 from recipes.hardware import describe_machine
-from recipes.training import training_pipeline
+from recipes.training import load_recipe_data, training_pipeline
 from tuning import export_tflite, inspect_tflite, quantize_aware
 
 FAST_STEPS = 100
@@ -51,7 +51,7 @@ def main(arguments=None):
 def measure(options):
     """Return a row for the float model and for each file."""
     run = Run(options.run)
-    data = load_data(options.source, validation=run.recipe.data.validation)
+    data = load_recipe_data(run.recipe, options.source)
     classifier = KerasClassifier(run.path("model.keras"))
     train, test = data.splits["train"], data.splits["test"]
     batch_size = min(run.recipe.training.batch_size, len(train))
