@@ -199,6 +199,8 @@ def run_compress(options):
         max_drop=options.max_drop,
         target=options.target,
         methods=options.methods,
+        student=options.student,
+        student_epochs=options.student_epochs,
         budget_minutes=options.budget_minutes,
         out=options.out,
         seed=options.seed,

@@ -162,6 +162,7 @@ def _parser():
         "find the fastest or smallest file that keeps the accuracy; killed, it goes on",
         "recipes compress runs/a --max-drop 0.005",
         "recipes compress runs/a --target smallest --budget-minutes 30",
+        "recipes compress runs/a --target smallest --methods post-training distillation",
     )
     command.add_argument("folder", metavar="RUN", help="run folder")
     command.add_argument(
@@ -173,7 +174,16 @@ def _parser():
         nargs="+",
         default=["post-training", "pruning", "quantization-aware"],
         metavar="METHOD",
-        help="that may be used (default: post-training pruning quantization-aware)",
+        help="that may be used: post-training, pruning, quantization-aware, distillation "
+        "(default: the first three)",
+    )
+    command.add_argument(
+        "--student",
+        metavar="NAME",
+        help="network to distil into, NAME, NAME@WIDTH or @WIDTH (default: half the run's own)",
+    )
+    command.add_argument(
+        "--student-epochs", type=int, metavar="N", help="of teaching it (default: the recipe's)"
     )
     command.add_argument(
         "--budget-minutes", type=float, metavar="N", help="begin nothing new after so many"

@@ -6,7 +6,7 @@ from typing import Any
 
 from recipes.errors import RunError
 from recipes.evaluation import wording
-from recipes.evaluation.litert import runtime_name
+from recipes.evaluation.litert import read_facts, runtime_name
 from tuning._compression_folder import FORMAT_VERSION
 from tuning.accuracy_aware import (
     CANDIDATES,
@@ -64,6 +64,9 @@ class Climb:
                 row["restored"] = list(self._restored(max_drop))
             self._workshop.make(name, path, tuple(row.get("restored", ())))
             row |= {"status": "measured", "file": f"candidates/{path.name}", **file_facts(path)}
+            if CANDIDATES[name].method == "distillation":
+                row["student"] = self._workshop.settings.student
+                row["parameters"] = read_facts(path)["provenance"]["parameters"]
             row["validation"] = self._exam.measure(path, "validation")
         except OSError as error:
             raise RunError(
@@ -249,6 +252,12 @@ def _reasons(rows, chosen, max_drop, sensitivity, has_test):
             # A fused operation has the names of all that went into it.
             + ", ".join(name.split(";")[0] for name in sensitivity["restored"][:5])
             + (", ..." if count > 5 else ".")
+        )
+    if chosen and "student" in by_name[chosen]:
+        row = by_name[chosen]
+        sentences.append(
+            f"It is another network: {row['student']}, {row['parameters']:,} parameters, taught by "
+            "the one that was given."
         )
     if chosen:
         sentences += _judgement(by_name[chosen], max_drop, has_test)

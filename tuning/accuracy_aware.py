@@ -12,6 +12,8 @@ from recipes.errors import ConfigError, nearest
 
 TARGETS = ("cpu", "int-only", "smallest")
 METHODS = ("post-training", "pruning", "quantization-aware")
+# What `compress` may use if it is asked to: a distilled network is another one, and takes longest.
+ALL_METHODS = (*METHODS, "distillation")
 REFERENCE = "float32"
 # Latencies closer than this are taken as equal: they move as much from one measurement to the next.
 _SAME_LATENCY = 1.05
@@ -25,7 +27,7 @@ class Candidate:
 
     Attributes:
         name: Of its files, and in tables.
-        method: Which of `METHODS` it needs.
+        method: Which of `ALL_METHODS` it needs.
         summary: What it is, in words.
     """
 
@@ -42,6 +44,7 @@ _ALL = (
     Candidate("mixed", "post-training", "int8, the most sensitive operations back in float"),
     Candidate("qat", "quantization-aware", "int8 after quantization-aware training"),
     Candidate("pruned-int8", "pruning", "pruned, fine-tuned, then full static int8"),
+    Candidate("distilled-int8", "distillation", "a smaller network that this one taught, in int8"),
     Candidate("pruned-qat", "quantization-aware", "pruned, then quantization-aware training"),
 )
 CANDIDATES = {candidate.name: candidate for candidate in _ALL}
@@ -86,13 +89,15 @@ def check_arguments(target: str, methods: Sequence[str], max_drop: float) -> tup
         )
     methods = (methods,) if isinstance(methods, str) else tuple(methods)
     for method in methods:
-        if method not in METHODS:
+        if method not in ALL_METHODS:
             raise ConfigError(
-                f"methods must be among {', '.join(METHODS)}, received: {method!r}"
-                + nearest(str(method), METHODS)
+                f"methods must be among {', '.join(ALL_METHODS)}, received: {method!r}"
+                + nearest(str(method), ALL_METHODS)
             )
     if not methods:
-        raise ConfigError(f"methods must name at least one of {', '.join(METHODS)}, received none")
+        raise ConfigError(
+            f"methods must name at least one of {', '.join(ALL_METHODS)}, received none"
+        )
     number = isinstance(max_drop, (int, float)) and not isinstance(max_drop, bool)
     if not number or not 0 <= max_drop < 1:
         raise ConfigError(
@@ -128,6 +133,7 @@ def next_candidate(
             name in outcomes and acceptable(target, outcomes[name], max_drop) for name in names
         )
 
+    integers = ("int8", "pruned-int8", "distilled-int8", "pruned-qat")
     steps = {
         "cpu": [
             (REFERENCE, True),
@@ -135,22 +141,25 @@ def next_candidate(
             ("float16", True),
             ("weight-only-int8", True),
             ("mixed", "int8" in outcomes and fails("int8")),
-            ("qat", fails("int8", "mixed")),
+            ("distilled-int8", True),
+            ("qat", fails("int8", "mixed", "distilled-int8")),
         ],
         "int-only": [
             (REFERENCE, True),
             ("int8", True),
-            ("qat", fails("int8")),
-            ("pruned-qat", "pruning" in methods and fails("int8", "qat")),
+            ("distilled-int8", True),
+            ("qat", fails("int8", "distilled-int8")),
+            ("pruned-qat", "pruning" in methods and fails("int8", "distilled-int8", "qat")),
         ],
         "smallest": [
             (REFERENCE, True),
             ("int8", True),
             ("weight-only-int8", True),
             ("pruned-int8", True),
-            ("pruned-qat", "pruning" in methods and fails("pruned-int8")),
-            ("mixed", "int8" in outcomes and fails("int8", "pruned-int8", "pruned-qat")),
-            ("qat", fails("int8", "pruned-int8", "pruned-qat", "mixed")),
+            ("distilled-int8", True),
+            ("pruned-qat", "pruning" in methods and fails("pruned-int8", "distilled-int8")),
+            ("mixed", "int8" in outcomes and fails(*integers)),
+            ("qat", fails(*integers, "mixed")),
         ],
     }[target]
     for name, wanted in steps:

@@ -49,6 +49,9 @@ class Settings:
         seed: Of all random numbers.
         integer_ends: Whether int8 files take int8 and give int8, without a float softmax at the
             end.
+        student: Network to be taught, as `tuning._student.choose_student` reads it; `None` if
+            there is to be none.
+        student_epochs: Passes over the training images in teaching it.
     """
 
     epochs: int = 3
@@ -57,6 +60,8 @@ class Settings:
     batch_size: int = 64
     seed: int = 0
     integer_ends: bool = False
+    student: str | None = None
+    student_epochs: int | None = None
 
 
 class Workshop:
@@ -67,8 +72,8 @@ class Workshop:
         data: Its images; only those of the split `"train"` are used.
         settings: See there.
         folder: For what is kept between candidates, such as the pruned model.
-        batches: Gives the batches to fine-tune on, without end; by default the training images in
-            seeded order.
+        batches: Gives the batches to train so many epochs on, with hard labels if asked for; by
+            default the training images in seeded order, as they are.
     """
 
     def __init__(
@@ -77,7 +82,7 @@ class Workshop:
         data: "ImageData",
         settings: Settings,
         folder: Path,
-        batches: Callable[[], Any] | None = None,
+        batches: Callable[[int, bool], Any] | None = None,
     ):
         self.model = model
         self.settings = settings
@@ -99,6 +104,8 @@ class Workshop:
             self.write_mixed(path, restored)
         elif name == "pruned-int8":
             self._export(self._pruned(), path, "int8")
+        elif name == "distilled-int8":
+            self._export(self._student(), path, "int8")
         elif name in ("qat", "pruned-qat"):
             self._train_aware(name, path)
         else:
@@ -210,6 +217,36 @@ class Workshop:
                 pruned.save(temporary)
         return load_keras_model(path)
 
+    def _student(self):
+        """Return the student, taught and calibrated; from the disk like the pruned model."""
+        import keras
+
+        from recipes.evaluation.classifier import load_keras_model
+        from tuning._student import build_student, choose_student, with_probabilities
+        from tuning.distillation import distill
+
+        path = self._folder / "student.keras"
+        if not path.exists():
+            # Its random weights, too, come from the seed.
+            keras.utils.set_random_seed(self.settings.seed)
+            student = build_student(
+                choose_student(self.settings.student, None), self.model, self._data
+            )
+            taught = distill(
+                student,
+                self.model,
+                self._training(self.settings.student_epochs, hard_labels=True),
+                epochs=self.settings.student_epochs,
+                steps_per_epoch=self._steps(),
+                run_directory=self._folder,
+                seed=self.settings.seed,
+            )
+            contract = self._contract()
+            contract.pop("class_names")
+            with atomic_path(path) as temporary:
+                with_probabilities(taught, self._data, contract).save(temporary)
+        return load_keras_model(path)
+
     def _train_aware(self, name, path):
         from tuning.flatbuffer import with_integer_ends
         from tuning.quantization import quantize_aware
@@ -233,10 +270,10 @@ class Workshop:
             content = with_integer_ends(whole.read_bytes())
         write_checked(path, content, facts, lambda file: None)
 
-    def _training(self):
-        """Return batches without end, the same in each run."""
+    def _training(self, epochs=None, hard_labels=False):
+        """Return batches for so many epochs, or without end, the same in each run."""
         if self._batches is not None:
-            return self._batches()
+            return self._batches(epochs or self.settings.epochs, hard_labels)
         return self._data.splits["train"].pipeline(
             self.settings.batch_size, shuffle=True, seed=self.settings.seed, epochs=None
         )

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from recipes.data import ImageData
 
 
+# Of a student, where no recipe says how long.
+_STUDENT_EPOCHS = 20
+
+
 def compress(
     model_or_run: "keras.Model | str | os.PathLike",
     data: Any = None,
@@ -35,6 +39,8 @@ def compress(
     out: str | os.PathLike | None = None,
     epochs: int = 3,
     sparsity: float = 0.8,
+    student: str | float | None = None,
+    student_epochs: int | None = None,
     calibration_count: int = 300,
     threads: int = 1,
     seed: int = 0,
@@ -60,12 +66,20 @@ def compress(
         target: `"cpu"`: the fastest file; `"int-only"`: the smallest without a float operation,
             int8 in and out, for hardware without float arithmetic; `"smallest"`: the smallest
             after gzip, and pruning is tried.
-        methods: Which may be used, of `"post-training"`, `"pruning"`, `"quantization-aware"`.
+        methods: Which may be used, of `"post-training"`, `"pruning"`, `"quantization-aware"`, and
+            `"distillation"`, which is not among the default ones: a smaller network, the student,
+            is trained from random weights by `distill`, with this one as its teacher, and becomes
+            an int8 file; it ships where it loses no more than `max_drop` and suits the target best.
         budget_minutes: No candidate is begun after so many minutes; `None` for no limit.
         validation: Pair `(images, labels)` to choose by, in place of the data's validation images.
         out: Folder for the files and the report; default for a run: `compressed` in it.
         epochs: Passes over the training images in each fine-tuning.
         sparsity: Share of zeros in pruned kernels.
+        student: For `"distillation"`: `"NAME"` of a network of the catalogue, `"NAME@WIDTH"`, or
+            a width of the run's own network. Default for a run: its network at half the width, or,
+            where the family has no free width, a sibling of at most half the depth.
+        student_epochs: Passes over the training images in teaching the student. Default: as many
+            as the recipe of the run has, else 20.
         calibration_count: Training images that fix the ranges of int8.
         threads: Of the interpreter, for latency.
         seed: Of all random numbers.
@@ -92,9 +106,11 @@ def compress(
     settings = _checked(
         Settings(epochs, sparsity, calibration_count, seed=seed, integer_ends=target == "int-only")
     )
-    model, data, out, batches = _resolve(model_or_run, data, out, settings)
+    model, data, out, recipe = _resolve(model_or_run, data, out)
     data = with_validation(data, validation)
     check_fit(model, data)
+    settings = _with_student(settings, methods, student, student_epochs, recipe, model, data)
+    batches = recipe and _recipe_batches(recipe, data, settings)
     arguments = {
         "max_drop": max_drop,
         "target": target,
@@ -142,7 +158,8 @@ def replay(
         except (OSError, ValueError) as error:
             raise RunError(f"cannot read {recipe}: {error}") from error
     settings = Settings(**recipe["settings"])
-    model, data, _, batches = _resolve(model, data, path, settings)
+    model, data, _, training = _resolve(model, data, path)
+    batches = training and _recipe_batches(training, data, settings)
     found = {"model_sha256": model_digest(model), "data_fingerprint": data.fingerprint}
     for name, value in found.items():
         if recipe[name] != value:
@@ -171,8 +188,10 @@ def replay(
 
 
 def _checked(settings: Settings) -> Settings:
-    for name in ("epochs", "calibration_count"):
+    for name in ("epochs", "calibration_count", "student_epochs"):
         value = getattr(settings, name)
+        if name == "student_epochs" and value is None:
+            continue
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ConfigError(f"{name} must be a whole number above 0, received: {value!r}")
     sparsity = settings.sparsity
@@ -181,13 +200,32 @@ def _checked(settings: Settings) -> Settings:
     return settings
 
 
-def _resolve(model_or_run, data, out, settings):
-    """Return model, images, folder, and what gives the batches to fine-tune on."""
+def _with_student(settings, methods, student, student_epochs, recipe, model, data):
+    """Return the settings with the student in them, which is known to fit."""
+    if "distillation" not in methods:
+        if student is not None or student_epochs is not None:
+            raise ConfigError(
+                "student and student_epochs are for the method 'distillation', received methods: "
+                + ", ".join(methods)
+            )
+        return settings
+    from tuning._student import build_student, choose_student
+
+    chosen = choose_student(student, recipe)
+    build_student(chosen, model, data)
+    if student_epochs is None:
+        student_epochs = recipe.training.epochs if recipe else _STUDENT_EPOCHS
+    return _checked(
+        dataclasses.replace(settings, student=str(chosen), student_epochs=student_epochs)
+    )
+
+
+def _resolve(model_or_run, data, out):
+    """Return model, images, folder, and the recipe of a run."""
     from recipes.data import ImageData, load_data
     from recipes.evaluation.classifier import load_keras_model
     from recipes.run import Run
 
-    batches = None
     if isinstance(model_or_run, (str, os.PathLike)) and Path(model_or_run).is_dir():
         model_or_run = Run(model_or_run)
     if isinstance(model_or_run, Run):
@@ -210,17 +248,21 @@ def _resolve(model_or_run, data, out, settings):
         raise ConfigError("out is missing: a folder for the files and the report")
     if not isinstance(data, ImageData):
         data = load_data(data)
-    if run is not None:
-        batches = _recipe_batches(run.recipe, data, settings)
-    return model, data, Path(out), batches
+    return model, data, Path(out), None if run is None else run.recipe
 
 
 def _recipe_batches(recipe, data, settings):
-    """Return what gives the augmented batches of a recipe."""
+    """Return what gives the augmented batches of a recipe for so many epochs."""
     from recipes.training import training_pipeline
 
-    recipe = recipe.override({"training.epochs": settings.epochs, "training.seed": settings.seed})
-    return lambda: training_pipeline(recipe, data, settings.batch_size)
+    def batches(epochs, hard_labels):
+        changes = {"training.epochs": epochs, "training.seed": settings.seed}
+        if hard_labels:
+            # A teacher's answer is smooth already.
+            changes["augmentation.label_smoothing"] = 0.0
+        return training_pipeline(recipe.override(changes), data, settings.batch_size)
+
+    return batches
 
 
 def check_fit(model: "keras.Model", data: "ImageData") -> None:

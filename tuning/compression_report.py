@@ -55,7 +55,8 @@ class CompressionReport:
             `"not tried"`), `reason`, `file`, `sha256`, `bytes`, `gzip_bytes`, `float_operations`,
             `float_operation_names`, `validation` and `test` (`accuracy`, `interval`, `difference`
             to float and its `difference_interval`), `latency` (`median`, `p90` in milliseconds,
-            `ratio`: time as a share of float's), `memory` in bytes, `seconds`.
+            `ratio`: time as a share of float's), `memory` in bytes, `seconds`; of a distilled one
+            `student`, its network, and `parameters`.
         sensitivity: `base` and `operations` (distortion with one operation in float), `steps` of
             the way back, `restored`; empty if int8 was good enough.
         recipe: What `replay` needs to make the chosen file again; `None` without one.

@@ -95,7 +95,7 @@ _MODELS: dict[str, tuple[str, dict[str, Any]]] = {
 
 _WILDCARDS = set("*?[")
 
-__all__ = ["build_model", "list_models", *_BUILDERS]
+__all__ = ["build_model", "list_models", "model_arguments", *_BUILDERS]
 
 
 def __getattr__(name: str) -> Callable:
@@ -159,6 +159,21 @@ def build_model(name: str, /, **arguments: Any):
     builder = __getattr__(builder_name)
     _check_arguments(name, builder, fixed, arguments)
     return builder(**fixed, **{"name": name.replace(":", "_"), **arguments})
+
+
+def model_arguments(name: str) -> dict[str, Any]:
+    """Return the keyword arguments that `build_model` takes for a name, with their defaults.
+
+    Raises:
+        ConfigError: If the name is unknown.
+
+    Example:
+        >>> model_arguments("mobilenet_v2")["width"]
+        1.0
+    """
+    builder_name, fixed = _find(name)
+    defaults = __getattr__(builder_name).__kwdefaults__
+    return {argument: value for argument, value in defaults.items() if argument not in fixed}
 
 
 def _find(name):

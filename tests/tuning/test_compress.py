@@ -8,11 +8,14 @@ import re
 import keras
 import numpy as np
 import pytest
+import scipy.special
 from ai_edge_litert.interpreter import Interpreter
 
 from recipes.cli import main
 from recipes.data import load_data
 from recipes.errors import ConfigError, DataError, RecipesError, RunError
+from recipes.evaluation.litert import read_facts
+from recipes.models import build_model
 from tuning.candidates import Workshop
 from tuning.compression import compress, replay
 from tuning.compression_report import CompressionReport
@@ -255,6 +258,11 @@ def test_validation_images_of_ones_own_are_chosen_by(network, data, tmp_path):
     assert report.row("float32")["validation"]["images"] == 50
 
 
+def distilling(student):
+    """Return arguments for `compress`."""
+    return {"methods": ("post-training", "distillation"), "student": student}
+
+
 class Subclassed(keras.Model):
     """A model that states no inputs."""
 
@@ -272,6 +280,19 @@ def test_mistakes_are_one_clear_error_and_nothing_is_written(network, data, tiny
         ((network, data), {"budget_minutes": 0}, ConfigError, "budget_minutes must be above 0"),
         ((network, data), {"epochs": 0}, ConfigError, "epochs must be a whole number"),
         ((network, data), {"sparsity": 1.0}, ConfigError, "sparsity must be between 0 and 1"),
+        ((network, data), {"student": "resnet9"}, ConfigError, "for the method 'distillation'"),
+        ((network, data), distilling(None), ConfigError, "student is missing: only of a run"),
+        ((network, data), distilling("resnet10"), ConfigError, "unknown model 'resnet10'"),
+        ((network, data), distilling("resnet9@4.5"), ConfigError, "whole number, such as 32"),
+        ((network, data), distilling("resnet20@4"), ConfigError, "resnet20 has no free width"),
+        ((network, data), distilling("@-1"), ConfigError, "a number above 0, received: '@-1'"),
+        ((network, data), distilling("resnet9"), ConfigError, "student must be smaller"),
+        (
+            (network, data),
+            {**distilling("resnet9@4"), "student_epochs": 0},
+            ConfigError,
+            "student_epochs must be a whole number above 0",
+        ),
         ((network, None), {}, ConfigError, "data is missing"),
         ((Subclassed(), data), {}, RecipesError, "states no inputs"),
         ((tiny_model(), data), {}, DataError, r"takes images of shape \(8, 8, 1\)"),
@@ -314,6 +335,60 @@ def test_all_ways_to_the_smallest_file(network, data, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_student_ships_where_it_is_good_enough(data, tmp_path, monkeypatch):
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    teacher = keras.Sequential(
+        [
+            keras.Input((16, 16, 1)),
+            layers.Rescaling(1 / 255),
+            layers.Flatten(),
+            layers.Dense(512, activation="relu"),
+            layers.Dense(10, activation="softmax"),
+        ],
+        name="wide",
+    )
+    teacher.compile("adam", "sparse_categorical_crossentropy")
+    split = data.splits["train"]
+    teacher.fit(split.images, split.labels, batch_size=32, epochs=8, verbose=0)
+    out = tmp_path / "out"
+    arguments = {"target": "smallest", "max_drop": 0.1, "out": out, "progress": False}
+    arguments |= {**distilling("resnet9@8"), "student_epochs": 15}
+    report = compress(teacher, data, **arguments)
+    row, int8 = report.row("distilled-int8"), report.row("int8")
+    assert report.chosen == "distilled-int8", report.why
+    assert row["gzip_bytes"] < 0.5 * int8["gzip_bytes"]
+    # What ships is the student, judged by the bare interpreter.
+    assert row["student"] == "resnet9@8"
+    expected = build_model("resnet9", input_shape=(16, 16, 1), width=8).count_params()
+    assert row["parameters"] == read_facts(report.path)["provenance"]["parameters"] == expected
+    assert row["validation"]["accuracy"] == accuracy_of(report.path, data.splits["validation"])
+    assert any("another network: resnet9@8" in sentence for sentence in report.why)
+    taught = json.loads((out / "distillation.json").read_text())
+    assert taught["finished"]
+    assert (taught["teacher"], taught["epochs"]) == ("wide", 15)
+    # Its probabilities are calibrated on the validation images: no other temperature does better.
+    split = data.splits["validation"]
+    student = keras.saving.load_model(out / "student.keras")
+    found = np.log(student.predict(split.images, verbose=0).astype(np.float64))
+    losses = [
+        -scipy.special.log_softmax(found * scale, axis=1)[
+            np.arange(len(found)), split.labels
+        ].mean()
+        for scale in (0.9, 1.0, 1.1)
+    ]
+    assert losses[1] == min(losses)
+    again = replay(report.recipe, teacher, data, path=tmp_path / "again.tflite")
+    assert again.read_bytes() == report.path.read_bytes()
+    # Killed while the file was made, it does not teach the student once more.
+    for path in (out / "report.json", *(out / "candidates").glob("distilled*")):
+        path.unlink()
+    monkeypatch.setattr("tuning.distillation.distill", None)
+    again = compress(teacher, data, **arguments)
+    assert again.row("distilled-int8")["sha256"] == row["sha256"]
+
+
+@pytest.mark.slow
 def test_integers_alone_come_from_training_where_int8_fails(network, data, tmp_path, monkeypatch):
     pytest.importorskip("tensorflow_model_optimization")
     fail(monkeypatch, "int8")
@@ -346,5 +421,8 @@ def test_the_command(tiny_run, tmp_path, capsys):
     assert printed["chosen"] == CompressionReport.load(out).chosen
     assert main(["compress", str(tiny_run.directory), *options]) == 0
     assert "(chosen)" in capsys.readouterr().out
+    student = ["--methods", "post-training", "--student", "resnet9"]
+    assert main(["compress", str(tiny_run.directory), *student]) == 2
+    assert "for the method 'distillation'" in capsys.readouterr().err
     assert main(["compress", str(tiny_run.directory), "--target", "cpus"]) == 2
     assert "did you mean 'cpu'" in capsys.readouterr().err

@@ -9,6 +9,7 @@ import scipy.stats
 
 from recipes.errors import ConfigError
 from tuning.accuracy_aware import (
+    ALL_METHODS,
     METHODS,
     Measure,
     Outcome,
@@ -75,13 +76,57 @@ def test_the_ladder(target, script, expected):
     assert climb(target, script) == expected
 
 
+@pytest.mark.parametrize(
+    ("target", "script", "expected"),
+    [
+        # A student is always tried; where it will do, nothing is trained for the sake of int8.
+        ("cpu", {}, ["float32", "int8", "float16", "weight-only-int8", "distilled-int8"]),
+        (
+            "cpu",
+            {"int8": 0.05, "mixed": 0.05},
+            ["float32", "int8", "float16", "weight-only-int8", "mixed", "distilled-int8"],
+        ),
+        (
+            "cpu",
+            {"int8": 0.05, "mixed": 0.05, "distilled-int8": 0.02},
+            [
+                *("float32", "int8", "float16", "weight-only-int8", "mixed", "distilled-int8"),
+                "qat",
+            ],
+        ),
+        ("int-only", {"int8": 0.05}, ["float32", "int8", "distilled-int8"]),
+        (
+            "int-only",
+            {"int8": 0.05, "distilled-int8": 0.05},
+            ["float32", "int8", "distilled-int8", "qat"],
+        ),
+        (
+            "smallest",
+            {"int8": 0.05, "pruned-int8": 0.05},
+            ["float32", "int8", "weight-only-int8", "pruned-int8", "distilled-int8"],
+        ),
+        (
+            "smallest",
+            {"pruned-int8": 0.05, "distilled-int8": FAILED},
+            [
+                *("float32", "int8", "weight-only-int8", "pruned-int8", "distilled-int8"),
+                "pruned-qat",
+            ],
+        ),
+    ],
+)
+def test_the_ladder_with_a_student(target, script, expected):
+    assert climb(target, script, methods=ALL_METHODS) == expected
+
+
 @pytest.mark.parametrize("target", ["cpu", "int-only", "smallest"])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ALL_METHODS)
 def test_only_the_methods_asked_for_are_used(target, method):
     needs = {
         "post-training": {"int8", "float16", "weight-only-int8", "mixed"},
         "pruning": {"pruned-int8"},
         "quantization-aware": {"qat"},
+        "distillation": {"distilled-int8"},
     }[method]
     tried = climb(target, dict.fromkeys(needs, 0.5), methods=(method,))
     assert tried[0] == "float32"
