@@ -2,9 +2,9 @@
 
 Each way is a process of its own that makes the same random trials, so many epochs each, of the same
 images, with nothing pruned; the ways take turns. Seconds count from the call of `search` to its
-return: starting the workers, each of which loads TensorFlow, is in them, and beside it stands what
-is left without it, from the first trial that ended to the last. The first process of all is warm
-for the next: the packages lie in the memory of the system.
+return: starting the workers, each of which loads TensorFlow, is in them. Beside it stands what is
+left without it, of many trials: those that ended after each worker had ended one, by the time from
+then to the last.
 
     python benchmarks/search_workers.py --trials 10 --workers 1 2
     python benchmarks/search_workers.py --width 32 --epochs 3 --rounds 2 --json
@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-FACTS = ("seconds", "trials_an_hour", "after_the_first")
+FACTS = ("seconds", "trials_an_hour", "steady")
 
 
 def measure(options, workers):
@@ -47,19 +47,20 @@ def measure(options, workers):
         seconds = time.perf_counter() - began
     if len(ended) != options.trials:
         raise RuntimeError(f"{len(ended)} of {options.trials} trials were completed")
-    return figures(seconds, ended)
+    return figures(seconds, ended, workers)
 
 
-def figures(seconds, ended):
-    """Return seconds, trials an hour, and trials an hour after the first that ended.
+def figures(seconds, ended, workers):
+    """Return seconds, trials an hour, and trials an hour once all workers are at it.
 
     Args:
         seconds: Of all trials.
-        ended: Moments in seconds at which trials ended, in order.
+        ended: Moments in seconds at which trials ended, in order; more than there are workers.
+        workers: How many.
     """
-    count = len(ended)
-    rates = seconds, 3600 * count / seconds, 3600 * (count - 1) / (ended[-1] - ended[0])
-    return dict(zip(FACTS, rates, strict=True))
+    later = len(ended) - workers
+    rates = 3600 * len(ended) / seconds, 3600 * later / (ended[-1] - ended[workers - 1])
+    return dict(zip(FACTS, (seconds, *rates), strict=True))
 
 
 def summary(rounds):
@@ -104,12 +105,12 @@ def main():
     if options.json:
         print(json.dumps({"rounds": rounds, "median": found}, indent=2))
         return
-    print("workers   seconds   trials/hour   ratio   after the first   ratio")
+    print("workers   seconds   trials/hour   ratio   steady/hour   ratio")
     for workers, row in found.items():
         print(
             f"{workers:7}   {row['seconds']:7.1f}   {row['trials_an_hour']:11.0f}   "
-            f"{row['trials_an_hour_ratio']:5.2f}   {row['after_the_first']:15.0f}   "
-            f"{row['after_the_first_ratio']:5.2f}"
+            f"{row['trials_an_hour_ratio']:5.2f}   {row['steady']:11.0f}   "
+            f"{row['steady_ratio']:5.2f}"
         )
 
 
