@@ -861,3 +861,55 @@ def test_killed_in_every_way_and_finished(tiny_recipe, tiny_source, tmp_path):
     assert sorted(values) == [(rate, width) for rate in (0.05, 0.1) for width in (4, 6)]
     lines = [line for line in said.splitlines() if line.startswith("coarse")]
     assert len(lines) == 4 - len(finished)
+
+
+@pytest.mark.exhaustive
+def test_as_on_several_machines(tiny_recipe, tiny_source, tmp_path):
+    """With KerasTuner's variables; a worker is killed and started again under its name."""
+    recipe = tiny_recipe.override({"training.epochs": 4, "model.width": 4})
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe.to_dict()))
+    out = tmp_path / "search"
+    command = [sys.executable, "-m", "recipes", "search", str(tmp_path / "recipe.json")]
+    command += [tiny_source, "--out", str(out), "--no-preflight", "--no-prune", "--json"]
+    command += ["--vary", "optimizer.learning_rate: log 1e-2..1", "--epochs", "2"]
+    command += ["--trials", "6", "--refine", "--seeds", "2"]
+    started = []
+    port = str(a_free_port())
+
+    def start(name):
+        variables = {"TUNER_ID": name, "ORACLE_IP": "127.0.0.1", "ORACLE_PORT": port}
+        process = subprocess.Popen(
+            command,
+            env=os.environ | {f"KERASTUNER_{key}": value for key, value in variables.items()},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    try:
+        first = start("worker0")
+        chief = start("chief")
+        history = out / "coarse" / "runs" / "0000" / "history.jsonl"
+        until(history.exists, 240, chief)
+        first.kill()
+        assert not (out / "coarse" / "trials" / "0000.json").exists()
+        crew = [start("worker0"), start("worker1")]
+        answer, said = chief.communicate(timeout=500)
+        assert chief.returncode == 0, said
+        for worker in crew:
+            printed, said_there = worker.communicate(timeout=60)
+            assert worker.returncode == 0, said_there
+            # What the chief found, as far as trials go.
+            assert json.loads(printed)["best"] == json.loads(answer)["best"]
+    finally:
+        for process in started:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
+    found = json.loads(answer)
+    counts = [trial["stage"] for trial in found["trials"]]
+    assert (counts.count("coarse"), counts.count("refined")) == (4, 2)
+    assert len(found["seeds"]["accuracies"]) == 2
+    assert "waiting for workers at 127.0.0.1" in said
