@@ -181,20 +181,28 @@ def chain_of(operations, value_range=(0, 255)):
         value_range: Lowest and highest value of float images.
 
     Returns:
-        Function `(images, seed, strength) -> images`.
+        Function `(images, seed, strength, window=None) -> images`. With a window `(first, total)`
+        the images are those from place `first` on of a batch of `total`, and get what that batch
+        would.
     """
     names = [member.name for member in operations]
     repeats = [names[:place].count(name) for place, name in enumerate(names)]
     groups = stages(operations)
 
-    def chain(images, seed, strength):
+    def chain(images, seed, strength, window=None):
         sizes = _validation.image_sizes(images)
+        if window is not None:
+            first, total = window
+            places = slice(first, first + sizes[0])
+            sizes = (total, *sizes[1:])
         drawn, steps, place = [], [], 0
         for group in groups:
             counts = repeats[place : place + len(group)]
             seeds = [_random.fold_seed(seed, count) if count else seed for count in counts]
             place += len(group)
             rows, step, sizes = _stage(group, seeds, sizes, strength)
+            if window is not None:
+                rows = tf.nest.map_structure(lambda of_all: of_all[places], rows)
             drawn.append(rows)
             steps.append(step)
 

@@ -27,7 +27,7 @@ class Program:
 
     # Nothing here is for autograph, which would convert all of it inside a user's `map`.
     @tf.autograph.experimental.do_not_convert
-    def __call__(self, images, labels, weights, seed, strength):
+    def __call__(self, images, labels, weights, seed, strength, window=None):
         """Return images, labels and weights of one batch.
 
         Args:
@@ -36,6 +36,9 @@ class Program:
             weights: One number an image, mixed as the labels are; or `None`.
             seed: Two integers.
             strength: Number or scalar tensor in `[0, 1]`.
+            window: `(first, total)`, whole numbers, if these are the images from place `first` on
+                of a batch of `total`: they get what that batch would. Not with mixes, which take
+                other images of the batch.
 
         Returns:
             Images of the same dtype; with mixes, targets float32 `(batch, classes)` and weights
@@ -45,8 +48,10 @@ class Program:
         seed, strength = _random.check_seed(seed), tf.cast(strength, tf.float64)
         if not self.mixes:
             if self.operations:
-                images, _ = self._run(images, None, seed, strength)
+                images, _ = self._run(images, None, seed, strength, window)
             return images, labels, weights
+        if window is not None:
+            raise ValueError("mixes need the whole batch, received a window of it")
         # Outside XLA: it would drop the check that labels are below `classes`, and its fused
         # multiply-add would move smoothed targets by a last bit.
         rows = self.targets(labels)
@@ -90,15 +95,16 @@ class Program:
         made = compiled(self._body, True)
         return made.experimental_get_compiler_ir(images, rows, *inputs)(stage="hlo")
 
-    def _run(self, images, rows, seed, strength):
+    def _run(self, images, rows, seed, strength, window=None):
         if self._compiled is None:
             # Not before it is used, since finding out whether XLA works takes a moment.
             self._compiled = compiled(self._body, self._jit_compile)
-        return self._compiled(images, rows, seed, strength)
+        return self._compiled(images, rows, seed, strength, window)
 
-    def _body(self, images, rows, seed, strength):
+    def _body(self, images, rows, seed, strength, window=None):
         if self.operations:
-            images = chain_of(self.operations, self.value_range)(images, seed, strength)
+            chain = chain_of(self.operations, self.value_range)
+            images = chain(images, seed, strength, window)
         for count, mix in enumerate(self.mixes):
             own = _random.fold_seed(seed, count) if count else seed
             images, rows = mix(images, rows, own, strength)

@@ -54,13 +54,15 @@ def training_transform(
         jit_compile: As for `augment.Pipeline`.
 
     Returns:
-        A function `transform(images, labels, seed)` for uint8 images of shape `(batch, height,
-        width, channels)`, whole-number labels of shape `(batch,)` and two integers. It returns
+        A function `transform(images, labels, seed, window=None)` for uint8 images of shape `(batch,
+        height, width, channels)`, whole-number labels of shape `(batch,)`, two integers. It returns
         `(images, targets)`, or `(images, targets, weights)` with `class_weights`: images uint8,
         targets float32 `(batch, classes)`, weights float32 `(batch,)`, for each image the sum over
         classes of target times class weight. It is compiled once for every shape of batch; the same
         seed gives the same batch wherever it runs. Leaving an operation out changes nothing in what
-        the others draw.
+        the others draw. Given the images from place `first` on of a batch of `total`, and
+        `window=(first, total)`, it returns that part of what it would make of the batch, unless
+        `transform.needs_whole_batches` says that images are mixed.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -94,14 +96,15 @@ def training_transform(
     )
 
     @tf.autograph.experimental.do_not_convert
-    def transform(images, labels, seed):
-        images, targets, _ = program(images, labels, None, seed, 1.0)
+    def transform(images, labels, seed, window=None):
+        images, targets, _ = program(images, labels, None, seed, 1.0, window)
         if not mixes:
             targets = smooth_targets(label_targets(labels, classes=classes), label_smoothing)
         if weights is None:
             return images, targets
         return images, targets, tf.linalg.matvec(targets, weights)
 
+    transform.needs_whole_batches = mixes
     return transform
 
 

@@ -176,6 +176,10 @@ class GradualUnfreezing(keras.callbacks.Callback):
         return continued_optimizer(previous, variables)
 
     def _compile(self, optimizer, settings):
+        with self.model.distribute_strategy.scope():
+            self._compile_here(optimizer, settings)
+
+    def _compile_here(self, optimizer, settings):
         if settings is None:
             # The next best, which trains the same but saves the old optimizer's settings.
             self.model.optimizer = optimizer

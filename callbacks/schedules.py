@@ -42,6 +42,7 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
         warmup: Share of the steps that the warmup takes, in [0, 1).
         final: Rate reached after the last step, as a share of the peak, in [0, 1].
         decay: `"cosine"`, `"linear"` or `"constant"`.
+        hold: Calls of the optimizer for each step, its `gradient_accumulation_steps`, 1 or more.
 
     Raises:
         ValueError: For a value out of its range.
@@ -56,7 +57,17 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
         "SGDR", 2017, equation 5 (cosine, without restarts).
     """
 
-    def __init__(self, peak, steps, *, warmup=0.0, final=0.0, decay="cosine", name="warmup_decay"):
+    def __init__(
+        self,
+        peak,
+        steps,
+        *,
+        warmup=0.0,
+        final=0.0,
+        decay="cosine",
+        hold=1,
+        name="warmup_decay",
+    ):
         if not peak > 0:
             raise ValueError(f"peak must be positive, received: {peak!r}")
         if not steps > 0:
@@ -71,11 +82,16 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
         self.steps = steps
         self.warmup = warmup
         self.final = final
+        if not (isinstance(hold, int) and hold >= 1):
+            raise ValueError(f"hold must be a whole number of 1 or more, received: {hold!r}")
         self.decay = decay
+        self.hold = hold
         self.name = name
 
     def __call__(self, step):
         """Return the learning rate of `step` (counted from 0), a float32 scalar."""
+        if self.hold > 1:
+            step = ops.floor_divide(step, self.hold)
         step = ops.cast(step, "float32")
         warmup_steps = float(round(self.warmup * self.steps))
         decay_steps = max(self.steps - warmup_steps, 1.0)
@@ -98,5 +114,6 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
             "warmup": self.warmup,
             "final": self.final,
             "decay": self.decay,
+            "hold": self.hold,
             "name": self.name,
         }

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from callbacks._layers import frozen_weights
+from callbacks._optimizers import inner_optimizer
 
 
 def average_decay(decay: float, step: int) -> float:
@@ -100,12 +101,17 @@ class WeightAverage(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         """Take in the weights; one call may stand for several steps of `steps_per_execution`."""
         iterations = int(self.model.optimizer.iterations.numpy())
+        if iterations == self._iterations and self._accumulates():
+            return  # the gradient is still being gathered
         kept = 1.0
         for _ in range(max(iterations - self._iterations, 1)):
             kept *= average_decay(self.decay, self.steps)
             self.steps += 1
         self._iterations = iterations
         self._update(tf.constant(kept, tf.float32))
+
+    def _accumulates(self):
+        return inner_optimizer(self.model.optimizer).gradient_accumulation_steps is not None
 
     @contextlib.contextmanager
     def swapped_in(self) -> Iterator[None]:

@@ -10,6 +10,7 @@ import importlib
 _PLACES = {
     "CalibratedSoftmax": "recipes.layers",
     "Comparison": "recipes.evaluation.comparison",
+    "ClusterError": "recipes.errors",
     "ConfigError": "recipes.errors",
     "DataError": "recipes.errors",
     "Diagnosis": "recipes.diagnosis.diagnose",
@@ -54,6 +55,7 @@ _PLACES = {
     "load_data": "recipes.data",
     "load_weights": "recipes.weights",
     "model_info": "recipes.models.info",
+    "open_devices": "recipes.distributed.devices",
     "predict": "recipes.evaluation.predict",
     "preflight": "recipes.diagnosis.preflight",
     "receptive_field": "recipes.models.receptive_field",

@@ -9,6 +9,7 @@ import os
 import sys
 from pathlib import Path
 
+from recipes import _strategy_arguments
 from recipes.errors import RecipesError
 
 
@@ -98,7 +99,10 @@ def run_train(options):
             raise RecipesError(
                 "--resume DIR stands alone: recipe, images and settings come from the run"
             )
-        return _print_run(resume_and_export(options.resume, export=export), options)
+        run = resume_and_export(
+            options.resume, export=export, strategy=_strategy_arguments.devices(options)
+        )
+        return _print_run(run, options)
     if not (options.recipe and options.source and options.out):
         raise RecipesError(
             "train expects RECIPE SOURCE --out DIR, or --resume DIR; see recipes train --help"
@@ -110,6 +114,7 @@ def run_train(options):
         labels=options.labels,
         corrupt=options.corrupt,
         export=export,
+        strategy=_strategy_arguments.devices(options),
     )
     return _print_run(run, options)
 
@@ -121,6 +126,9 @@ def run_demo(options):
 
 
 def _print_run(run, options):
+    if run is None:
+        print("done; the chief writes the run", file=sys.stderr)
+        return 0
     from recipes.evaluation.console import run_rows, run_summary
 
     if options.json:

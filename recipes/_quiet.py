@@ -59,8 +59,12 @@ def filtered_stderr() -> Iterator[None]:
                     os.write(2, line)
 
 
-def import_tensorflow() -> None:
-    """Import TensorFlow and Keras and wake the devices, without the start-up noise."""
+def import_tensorflow(*, wake: bool = True) -> None:
+    """Import TensorFlow and Keras and wake the devices, without the start-up noise.
+
+    Args:
+        wake: Let it look for devices and compute something, after which it can join no cluster.
+    """
     if "tensorflow" in sys.modules:
         return
     # Information lines (level 0) of later stages say nothing a user can act on; warnings stay.
@@ -69,6 +73,6 @@ def import_tensorflow() -> None:
         import keras
         import tensorflow
 
-        if keras.backend.backend() == "tensorflow":
+        if wake and keras.backend.backend() == "tensorflow":
             tensorflow.config.list_physical_devices()
             tensorflow.constant(0)

@@ -9,7 +9,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from recipes import _augment_commands, _commands, _diagnosis_commands, _search_arguments
+from recipes import (
+    _augment_commands,
+    _commands,
+    _diagnosis_commands,
+    _search_arguments,
+    _strategy_arguments,
+)
 from recipes.errors import RecipesError
 
 _DESCRIPTION = """\
@@ -85,12 +91,14 @@ def _parser():
         "train, calibrate, judge, export and report",
         "recipes train photos my_photos/ --out runs/a --set training.epochs=20",
         "recipes train --resume runs/a",
+        "recipes train photos my_photos/ --out runs/a --strategy mirrored",
     )
     command.add_argument("recipe", nargs="?", help="name of a recipe, or a recipe.json")
     command.add_argument("source", nargs="?", help=_SOURCE_HELP)
     command.add_argument("--out", metavar="DIR", help="new folder for the run")
     command.add_argument("--resume", metavar="DIR", help="go on with an interrupted run")
     command.add_argument("--no-export", action="store_true", help="make no TFLite files")
+    _strategy_arguments.add_to(command)
     _add_settings(command)
     _add_labels(command)
     _add_corrupt(command)

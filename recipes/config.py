@@ -162,6 +162,7 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "training.ema": _SHARE,
     "training.patience": _POSITIVE,
     "training.steps_per_execution": _POSITIVE,
+    "training.accumulation_steps": _POSITIVE,
     "transfer.head_epochs": _NOT_NEGATIVE,
     "transfer.head_learning_rate": _POSITIVE,
     "transfer.unfreeze_stages": _NOT_NEGATIVE,

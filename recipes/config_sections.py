@@ -121,7 +121,7 @@ class TrainingConfig:
 
     Attributes:
         epochs: Passes over the training images at most.
-        batch_size: Images a step.
+        batch_size: Images of one update of the weights, over all devices that share it.
         ema: Decay a step of the averaged weights that are validated and kept, or `None`. Early in
             training it is held lower, `(1 + step) / (10 + step)`.
         patience: Epochs without improvement before training stops, or `None` to run all epochs.
@@ -129,6 +129,13 @@ class TrainingConfig:
         keep: `"best"` epoch by `monitor`, or the `"last"`.
         precision: `"auto"` takes mixed bfloat16 where the processor computes it, else float32.
         steps_per_execution: Steps a call of the compiled function runs.
+        accumulation_steps: Steps over which the gradient of a batch is gathered, each of so small a
+            part of it, to need less memory; on one device. All that counts updates (schedule,
+            averaged weights, clipping, decay) is as without; batch normalisation sees the parts.
+        jit_compile: Whether XLA compiles the training step; `None` leaves it to Keras, which does
+            on one GPU.
+        synchronize_batch_norm: In training, normalise by the statistics of the images of all
+            devices, not of each device's own; slower. Of no effect on one device.
         seed: Of initial weights, order of images, augmentation and dropout.
     """
 
@@ -140,6 +147,9 @@ class TrainingConfig:
     keep: Literal["best", "last"] = "best"
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
     steps_per_execution: int = 1
+    accumulation_steps: int = 1
+    jit_compile: bool | None = None
+    synchronize_batch_norm: bool = False
     seed: int = 0
 
 

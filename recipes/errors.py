@@ -16,6 +16,10 @@ class DataError(RecipesError):
     """The images or labels cannot be used."""
 
 
+class ClusterError(RecipesError):
+    """The machines that should train together are not there, or not of one mind."""
+
+
 class RunError(RecipesError):
     """A run directory is missing, foreign, unfinished or of another version."""
 

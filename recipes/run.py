@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from recipes.data import ImageData
 
 FORMAT_VERSION = 1
+# What environment.json says of a run that one device trains, and of those from before it said.
+ONE_DEVICE = {"strategy": "none", "workers": 1, "replicas": 1}
 
 
 class Run:
@@ -173,8 +175,14 @@ def check_output(directory: str | os.PathLike, *, resume: bool) -> None:
         raise RunError(f"cannot write to {directory}: {parent} is not a writable folder")
 
 
-def new_environment(seed: int, precision: str) -> dict:
-    """Return what environment.json records when a run starts."""
+def new_environment(seed: int, precision: str, devices: dict | None = None) -> dict:
+    """Return what environment.json records when a run starts.
+
+    Args:
+        seed: Of the training.
+        precision: Name of the dtype policy.
+        devices: What trains: strategy, workers and replicas; `None` for one device.
+    """
     from recipes.hardware import describe_machine, package_versions
 
     versions = package_versions()
@@ -186,6 +194,7 @@ def new_environment(seed: int, precision: str) -> dict:
         "machine": describe_machine(),
         "seed": seed,
         "precision": precision,
+        "devices": devices or ONE_DEVICE,
         "commit": _commit(),
     }
 

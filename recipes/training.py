@@ -7,11 +7,32 @@ from typing import TYPE_CHECKING
 
 from recipes._quiet import import_tensorflow
 from recipes.augmentation import recipe_transform
+from recipes.compiling import (
+    check_devices,
+    compile_for_soft_labels,
+    compile_model,
+    devices_text,
+    make_optimizer,
+    shared_batch_size,
+    synchronize_batch_norm,
+)
 from recipes.config import Recipe
+from recipes.distributed.devices import Devices, open_devices
 from recipes.errors import ConfigError, RunError
 from recipes.hardware import package_versions
 from recipes.network import Network, weights_digest
-from recipes.run import Run, check_output, new_environment
+from recipes.run import ONE_DEVICE, Run, check_output, new_environment
+
+# Made public here before they had a module of their own.
+__all__ = [
+    "compile_for_soft_labels",
+    "load_recipe_data",
+    "make_optimizer",
+    "resolve_recipe",
+    "say_to_stderr",
+    "train",
+    "training_pipeline",
+]
 
 if TYPE_CHECKING:
     import keras
@@ -28,11 +49,18 @@ def train(
     callbacks: Sequence["keras.callbacks.Callback"] = (),
     say: Callable[[str], None] | None = None,
     progress: bool = True,
-) -> Run:
+    strategy: "str | Devices" = "none",
+) -> Run | None:
     """Train, calibrate and judge a classifier; write everything into a run directory.
 
     The same recipe, images, versions and machine give the same weights; so does a run that was
     killed and resumed.
+
+    How many devices train is a property of the run and not of the recipe: batch size and learning
+    rate are those of a whole batch, whoever shares it, so that the same recipe gives the same
+    result, up to rounding, on any number of devices. What differs: batch normalisation goes by the
+    images of each device unless `training.synchronize_batch_norm` is set, and dropout draws the
+    same for the images of each device. See docs/scale.md.
 
     Args:
         recipe: A `Recipe`, or the name of one in the catalogue.
@@ -42,12 +70,15 @@ def train(
         callbacks: More Keras callbacks for `fit`, called after our own.
         say: Receives lines about choices made, such as the precision; default: standard error.
         progress: Show the progress bar and a line an epoch on the standard error stream.
+        strategy: `"none"` for one device, `"mirrored"` for all of this machine, `"multiworker"`
+            for those of all processes that `TF_CONFIG` names, or what `open_devices` returned.
 
     Returns:
-        The finished run.
+        The finished run; `None` in a worker that is not the chief, which writes nothing.
 
     Raises:
         ConfigError: If the recipe is unknown or wrong.
+        ClusterError: If the other workers are missing, were lost, or have other images.
         DataError: If the images cannot be used.
         RunError: If `out` is in the way, or holds another run than the one to resume.
 
@@ -58,14 +89,24 @@ def train(
     """
     say = say or say_to_stderr
     recipe = resolve_recipe(recipe)
-    check_output(out, resume=resume)
+    devices = open_devices(strategy)
+    if not devices.is_chief:
+        say, progress = _say_nothing, False
+    devices.agree(lambda: check_output(out, resume=resume), chief_only=True)
+    with devices.run_folder(out, resume=resume) as folder, devices.watched():
+        run = _train(recipe, data, folder, resume, callbacks, say, progress, devices)
+    return run if devices.is_chief else None
+
+
+def _train(recipe, data, out, resume, callbacks, say, progress, devices):
+    """Train in a folder that is known to be usable, as `train`."""
     if resume:
         run = Run(out)
         _refuse_other("recipe", recipe.to_dict(), run.recipe.to_dict(), out)
-        if run.finished:
+        if devices.from_chief(run.finished):
             say(f"{out} is already finished")
             return run
-    data = load_recipe_data(recipe, data)
+    data = devices.agree(lambda: load_recipe_data(recipe, data))
     if not len(data.splits["validation"]):
         raise ConfigError("training needs validation images to choose and calibrate the model")
 
@@ -76,27 +117,45 @@ def train(
     from recipes.hardware import choose_precision
 
     _check_policy(recipe.augmentation.policy)
+    check_devices(recipe, devices)
+    batch_size = shared_batch_size(recipe, len(data.splits["train"]), devices, say)
     precision, reason = choose_precision(recipe.training.precision)
+    digest = devices.agree(lambda: weights_digest(recipe.transfer.weights))
+    devices.same(
+        {
+            "recipe": recipe.to_dict(),
+            "fingerprint of its images": data.fingerprint,
+            "precision": precision,
+            "weights file": digest,
+        }
+    )
     keras.utils.set_random_seed(recipe.training.seed)
     network = Network(recipe, data)
-    model = network.build(precision)
+    with devices.scope():
+        model = network.build(precision)
+    if recipe.training.synchronize_batch_norm and devices.replicas > 1:
+        synchronize_batch_norm(model)
     plan = _transfer_plan(recipe, data, model, say)
     if resume:
         _refuse_other("data", data.fingerprint, run.data["fingerprint"], out)
         _refuse_other("precision", precision, run.environment["precision"], out)
-        digest = weights_digest(recipe.transfer.weights)
         _refuse_other("weights file", digest, run.environment.get("weights"), out)
         _say_other_versions(run, say)
+        _say_other_devices(run, devices, say)
     else:
-        environment = new_environment(recipe.training.seed, precision)
+        environment = new_environment(recipe.training.seed, precision, devices.describe())
         if plan:
-            environment["weights"] = weights_digest(recipe.transfer.weights)
+            environment["weights"] = digest
         run = Run.create(out, recipe, data.to_dict(), environment)
     say(f"{data.source}: {_count_text(data)}, {len(data.class_names)} classes")
     say(f"{recipe.model.name}: {model.count_params():,} parameters, {precision}: {reason}")
+    if devices.replicas > 1:
+        say(devices_text(recipe, batch_size, devices))
 
     try:
-        fitted = _fit(run, recipe, data, model, plan, callbacks, say, progress)
+        fitted = _fit(run, recipe, data, model, plan, callbacks, say, progress, devices, batch_size)
+        if not devices.is_chief:
+            return run
         final = network.build("float32", pretrained=False)
         final.set_weights(model.get_weights())
         judge(run, final, data, fitted)
@@ -105,11 +164,18 @@ def train(
     return run
 
 
-def training_pipeline(recipe: Recipe, data: "ImageData", batch_size: int, first_epoch: int = 0):
+def training_pipeline(
+    recipe: Recipe,
+    data: "ImageData",
+    batch_size: int,
+    first_epoch: int = 0,
+    part: tuple[int, int] = (0, 1),
+):
     """Return the augmented, shuffled batches that a recipe trains on, as a `tf.data.Dataset`.
 
     Each element is `(images uint8, targets float32)`, with class weights a third, the weight of
-    each image. Epoch `e` holds the same batches wherever the pipeline starts.
+    each image. Epoch `e` holds the same batches wherever the pipeline starts; with `part=(i, n)` it
+    holds the `i`th of `n` equal parts of each of these batches.
     """
     weights = data.class_weights() if recipe.data.class_weights else None
     transform = recipe_transform(recipe, len(data.class_names), weights)
@@ -123,54 +189,8 @@ def training_pipeline(recipe: Recipe, data: "ImageData", batch_size: int, first_
         drop_remainder=True,
         sampling=recipe.data.sampling,
         transform=transform,
+        part=part,
     )
-
-
-def make_optimizer(
-    recipe: Recipe,
-    model: "keras.Model",
-    steps: int,
-    *,
-    learning_rate: float | None = None,
-    factors: dict[str, float] | None = None,
-) -> "keras.optimizers.Optimizer":
-    """Return the built optimizer of a recipe for a run, or a phase of it, of `steps` steps.
-
-    Args:
-        recipe: Its `optimizer` and `schedule` decide.
-        model: Its trainable variables are optimized.
-        steps: Over which the schedule runs.
-        learning_rate: Peak in place of the recipe's.
-        factors: Of the learning rate, by layer name; `None` for the same rate everywhere.
-    """
-    import keras
-
-    from callbacks.schedules import WarmupDecay
-
-    chosen, schedule = recipe.optimizer, recipe.schedule
-    rate = WarmupDecay(
-        learning_rate or chosen.learning_rate,
-        steps,
-        warmup=schedule.warmup,
-        final=schedule.final,
-        decay=schedule.name,
-    )
-    common = {"weight_decay": chosen.weight_decay, "global_clipnorm": chosen.clip_norm}
-    kinds = {"adamw": keras.optimizers.AdamW, "sgd": keras.optimizers.SGD}
-    if factors is not None:
-        from recipes.transfer.rates import LayerwiseAdamW, LayerwiseSGD
-
-        kinds = {"adamw": LayerwiseAdamW, "sgd": LayerwiseSGD}
-        common["factors"] = factors
-    if chosen.name == "sgd":
-        common |= {"momentum": chosen.momentum, "nesterov": True}
-    optimizer = kinds[chosen.name](rate, **common)
-    # Vectors are biases and normalisation: decay pulls them to 0 to no good.
-    optimizer.exclude_from_weight_decay(
-        var_list=[weight for weight in model.trainable_variables if len(weight.shape) <= 1]
-    )
-    optimizer.build(model.trainable_variables)
-    return optimizer
 
 
 def _transfer_plan(recipe, data, model, say):
@@ -196,24 +216,6 @@ def _check_policy(policy):
         raise ConfigError(f"augmentation.policy: {error}") from None
 
 
-def _compile(recipe, model, plan, steps_per_epoch):
-    """Compile for the first phase; return the callback that changes to the others, if any."""
-    chosen = recipe.training
-    if plan is None:
-        optimizer = make_optimizer(recipe, model, steps_per_epoch * chosen.epochs)
-        compile_for_soft_labels(model, optimizer, steps_per_execution=chosen.steps_per_execution)
-        return None
-
-    def phase_optimizer(model, phase, factors):
-        steps = steps_per_epoch * phase.epochs
-        rate = phase.learning_rate
-        return make_optimizer(recipe, model, steps, learning_rate=rate, factors=factors)
-
-    # Any optimizer: each phase gets its own when it is entered.
-    compile_for_soft_labels(model, "sgd", steps_per_execution=chosen.steps_per_execution)
-    return plan.callback(phase_optimizer)
-
-
 def _begin(model, unfreezing, data, recipe, say):
     """Do what comes before the first epoch of a transfer: probe, enter the first phase."""
     if unfreezing is None:
@@ -234,7 +236,7 @@ def _probe(model, data, say):
     linear_probe(model, train, validation, say=say)
 
 
-def _fit(run, recipe, data, model, plan, more_callbacks, say, progress):
+def _fit(run, recipe, data, model, plan, more_callbacks, say, progress, devices, batch_size):
     """Fit with checkpoints; leave the chosen weights in the model; return what was chosen."""
     from callbacks.checkpoint import Checkpoint
     from callbacks.early_stopping import EarlyStopping
@@ -245,11 +247,10 @@ def _fit(run, recipe, data, model, plan, more_callbacks, say, progress):
     from recipes.history import History
 
     chosen = recipe.training
-    batch_size = min(chosen.batch_size, len(data.splits["train"]))
-    if batch_size < chosen.batch_size:
-        say(f"batch size {batch_size}: there are only that many training images")
-    steps_per_epoch = len(data.splits["train"]) // batch_size
-    unfreezing = _compile(recipe, model, plan, steps_per_epoch)
+    updates = len(data.splits["train"]) // batch_size
+    steps_per_epoch = updates * chosen.accumulation_steps
+    with devices.scope():
+        unfreezing = compile_model(recipe, model, plan, updates, devices)
 
     average = WeightAverage(chosen.ema) if chosen.ema else None
     validation = Validation(
@@ -264,7 +265,7 @@ def _fit(run, recipe, data, model, plan, more_callbacks, say, progress):
         min_epochs=plan.first_tuning_epoch if plan else 0,
         average=average,
     )
-    history = History(run, validation, steps_per_epoch * batch_size, bool(plan))
+    history = History(run, validation, updates * batch_size, bool(plan))
     states = {"stopping": stopping, "history": history}
     if average:
         states["average"] = average
@@ -284,8 +285,10 @@ def _fit(run, recipe, data, model, plan, more_callbacks, say, progress):
     ours = [unfreezing, average, validation, stopping, history, bar, checkpoint]
     try:
         if first_epoch < chosen.epochs and not stopping.stopped_epoch:
+            part = devices.index, devices.workers
+            pipeline = training_pipeline(recipe, data, batch_size, first_epoch, part)
             model.fit(
-                training_pipeline(recipe, data, batch_size, first_epoch),
+                devices.distribute(pipeline, chosen.accumulation_steps),
                 epochs=chosen.epochs,
                 initial_epoch=first_epoch,
                 steps_per_epoch=steps_per_epoch,
@@ -315,18 +318,6 @@ def _fit(run, recipe, data, model, plan, more_callbacks, say, progress):
         "epochs": epochs_run,
         "train_seconds": round(sum(epoch["seconds"] for epoch in history.epochs), 2),
     }
-
-
-def compile_for_soft_labels(model, optimizer, **arguments) -> None:
-    """Compile a model that gives logits for targets of shape `(batch, classes)`."""
-    import keras
-
-    model.compile(
-        optimizer=optimizer,
-        loss=keras.losses.CategoricalCrossentropy(from_logits=True),
-        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
-        **arguments,
-    )
 
 
 def resolve_recipe(recipe: "Recipe | str") -> Recipe:
@@ -386,8 +377,22 @@ def _say_other_versions(run, say):
             say(f"resuming with {name} {now.get(name)}, the run began with {then}: not bit-exact")
 
 
+def _say_other_devices(run, devices, say):
+    """Other devices go on to the same result, but for rounding and batch statistics."""
+    then, now = run.environment.get("devices", ONE_DEVICE), devices.describe()
+    if then["replicas"] != now["replicas"]:
+        say(
+            f"resuming on {now['replicas']} device(s), the run began on {then['replicas']}: "
+            "not bit-exact"
+        )
+
+
 def _count_text(data):
     return ", ".join(f"{len(split):,} {name}" for name, split in data.splits.items())
+
+
+def _say_nothing(line):
+    pass
 
 
 def say_to_stderr(line: str) -> None:

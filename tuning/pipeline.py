@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from recipes.config import Recipe
+from recipes.distributed.devices import Devices, open_devices
 from recipes.errors import RunError
 from recipes.run import Run, check_output
 
@@ -26,7 +27,8 @@ def train_and_export(
     precisions: Sequence[str] = PRECISIONS,
     say: Callable[[str], None] | None = None,
     progress: bool = True,
-) -> Run:
+    strategy: "str | Devices" = "none",
+) -> Run | None:
     """Train, calibrate, judge, export and report; everything lands in one run directory.
 
     Args:
@@ -39,9 +41,10 @@ def train_and_export(
         precisions: Which, of those of `tuning.export_tflite`.
         say: Receives lines about choices made; default: the standard error stream.
         progress: Show the progress bar and a line an epoch.
+        strategy: Which devices train, as for `recipes.train`.
 
     Returns:
-        The finished run.
+        The finished run; `None` in a worker that is not the chief.
 
     Raises:
         RecipesError: One line about what is wrong with recipe, images or folder.
@@ -54,10 +57,12 @@ def train_and_export(
     from recipes.training import load_recipe_data, resolve_recipe, train
 
     recipe = resolve_recipe(recipe)
-    check_output(out, resume=False)
-    data = load_recipe_data(recipe, source, labels=labels, corrupt=corrupt)
-    run = train(recipe, data, out, say=say, progress=progress)
-    return _finish(run, data, export and precisions, say)
+    # Before the images, for which TensorFlow may be needed: it must know the cluster first.
+    devices = open_devices(strategy)
+    devices.agree(lambda: check_output(out, resume=False), chief_only=True)
+    data = devices.agree(lambda: load_recipe_data(recipe, source, labels=labels, corrupt=corrupt))
+    run = train(recipe, data, out, say=say, progress=progress, strategy=devices)
+    return run and _finish(run, data, export and precisions, say)
 
 
 def resume_and_export(
@@ -68,7 +73,8 @@ def resume_and_export(
     precisions: Sequence[str] = PRECISIONS,
     say: Callable[[str], None] | None = None,
     progress: bool = True,
-) -> Run:
+    strategy: "str | Devices" = "none",
+) -> Run | None:
     """Go on with an interrupted run, wherever it was, to the result it would have had.
 
     Args:
@@ -78,17 +84,28 @@ def resume_and_export(
         precisions: See there.
         say: See there.
         progress: See there.
+        strategy: See there. Only the chief needs to see the directory.
 
     Raises:
         RunError: If there is no run to resume, or its images have changed.
     """
     from recipes.training import train
 
-    check_output(directory, resume=True)
-    run = Run(directory)
-    data = data or run.load_data()
-    run = train(run.recipe, data, directory, resume=True, say=say, progress=progress)
-    return _finish(run, data, export and precisions, say)
+    devices = open_devices(strategy)
+    devices.agree(lambda: check_output(directory, resume=True), chief_only=True)
+    with devices.run_folder(directory, resume=True, checkpoints=False) as folder:
+        run = Run(folder)
+        data = data or devices.agree(run.load_data)
+    run = train(
+        run.recipe,
+        data,
+        directory,
+        resume=True,
+        say=say,
+        progress=progress,
+        strategy=devices,
+    )
+    return run and _finish(run, data, export and precisions, say)
 
 
 def export_again(

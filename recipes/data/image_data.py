@@ -67,6 +67,7 @@ class Split:
         drop_remainder: bool = False,
         sampling: str = "natural",
         transform: Transform | None = None,
+        part: tuple[int, int] = (0, 1),
     ) -> "tf.data.Dataset":
         """Return batches of images and labels as a `tf.data.Dataset`.
 
@@ -87,6 +88,10 @@ class Split:
             transform: Called with images uint8 `(b, height, width, channels)`, labels int32
                 `(b,)` and a seed int32 `(2,)` = `[seed, step]`, steps counted over all epochs from
                 0; what it returns is the element. None: `(images, labels)`.
+            part: `(number, parts)`: give of each batch only that one of so many equal parts, from
+                0; together they are the batch to the bit. It needs `drop_remainder`. Only the
+                images of the part are read, and augmented, if the transform takes a `window` as
+                that of `augment.training_transform` does and mixes no images.
 
         Raises:
             DataError: If an argument is out of range.
@@ -105,6 +110,7 @@ class Split:
             drop_remainder=drop_remainder,
             sampling=sampling,
             transform=transform,
+            part=part,
         )
 
     @functools.cached_property

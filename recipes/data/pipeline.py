@@ -31,6 +31,7 @@ def make_pipeline(
     drop_remainder: bool,
     sampling: str,
     transform: Transform | None,
+    part: tuple[int, int] = (0, 1),
 ) -> "tf.data.Dataset":
     """Return batches of images and labels; see `Split.pipeline`.
 
@@ -54,6 +55,9 @@ def make_pipeline(
     dataset = dataset.flat_map(draw).enumerate(start=first_epoch * steps)
     static = batch_size if drop_remainder or len(labels) % batch_size == 0 else None
     make_batch = _batch_maker(gather, labels, static, seed, transform)
+    if part != (0, 1):
+        _check_part(part, static)
+        make_batch = _part_maker(gather, labels, static, seed, transform, part)
     dataset = dataset.map(make_batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     count = tf.data.INFINITE_CARDINALITY
     if epochs is not None:
@@ -106,6 +110,35 @@ def _batch_maker(gather, labels: np.ndarray, static: int | None, seed: int, tran
     return make_batch
 
 
+def _part_maker(gather, labels, batch_size: int, seed: int, transform, part: tuple[int, int]):
+    """Return a function from a step and the indices of a batch to one part of its element."""
+    import tensorflow as tf
+
+    number, parts = part
+    size = batch_size // parts
+    first = number * size
+
+    if transform is not None and getattr(transform, "needs_whole_batches", True):
+        # Mixed images come from all over the batch: all of it is made, and the rest thrown away.
+        make_all = _batch_maker(gather, labels, batch_size, seed, transform)
+
+        def cut_part(step, indices):
+            whole = make_all(step, indices)
+            return tf.nest.map_structure(lambda tensor: tensor[first : first + size], whole)
+
+        return cut_part
+
+    def transform_part(images, batch_labels, stream):
+        return transform(images, batch_labels, stream, window=(first, batch_size))
+
+    make_own = _batch_maker(gather, labels, size, seed, transform and transform_part)
+
+    def make_part(step, indices):
+        return make_own(step, indices[first : first + size])
+
+    return make_part
+
+
 def _natural(count: int, batch_size: int, seed: int, steps: int, shuffle: bool):
     """Return a function from an epoch to its batches of indices: each image once."""
     import tensorflow as tf
@@ -145,6 +178,16 @@ def _balanced(labels: np.ndarray, batch_size: int, seed: int, steps: int):
         return tf.data.Dataset.range(steps, output_type=tf.int32).map(pick)
 
     return draw
+
+
+def _check_part(part: tuple[int, int], batch_size: int | None) -> None:
+    number, parts = part
+    if batch_size is None:
+        raise DataError("part needs batches of one size: add drop_remainder=True")
+    if not 0 <= number < parts:
+        raise DataError(f"part must be (number, parts) with number below parts, received: {part!r}")
+    if batch_size % parts:
+        raise DataError(f"batch_size {batch_size} cannot be divided into {parts} equal parts")
 
 
 def _check_arguments(count, batch_size, seed, epochs, first_epoch, drop_remainder, sampling) -> int:
