@@ -1,6 +1,7 @@
 """The devices that train a model: one, all of a machine, or those of several machines."""
 
 import contextlib
+import functools
 import io
 import itertools
 import json
@@ -24,6 +25,8 @@ STRATEGIES = ("none", "mirrored", "multiworker")
 CONNECT_SECONDS = 300.0
 # What a worker needs of a run to go on with it, beside the checkpoints.
 _RUN_FILES = ("environment.json", "data.json", "recipe.json")
+# TensorFlow connects a process once.
+_CONNECTED: dict[Cluster, "Devices"] = {}
 # Whole numbers that are sent at once: 64 MiB.
 _CHUNK = 2**24
 
@@ -278,13 +281,18 @@ def open_devices(
     from recipes.hardware import package_versions
 
     cluster = cluster_from_environment()
+    if cluster in _CONNECTED:
+        return _CONNECTED[cluster]
     versions = package_versions()
     names = ("keras-recipes", "tensorflow", "keras")
     told = {"versions": ", ".join(f"{name} {versions[name]}" for name in names), **(facts or {})}
     meet(cluster, told, connect_seconds)
-    return Devices("multiworker", _multi_worker(), cluster)
+    _CONNECTED[cluster] = Devices("multiworker", _multi_worker(), cluster)
+    return _CONNECTED[cluster]
 
 
+# One a process: those of a second would be taken for the first's when they add up gradients.
+@functools.cache
 def _mirrored():
     from recipes._quiet import import_tensorflow
 

@@ -33,6 +33,15 @@ def test_points_by_hand(step, warmup, final, decay, share):
     assert reference == pytest.approx(0.4 * share, abs=1e-12)
 
 
+def test_a_held_schedule_moves_with_the_updates():
+    """Three calls of the optimizer an update, each at the rate of that update."""
+    held = WarmupDecay(0.4, 10, warmup=0.2, hold=3)
+    plain = WarmupDecay(0.4, 10, warmup=0.2)
+    assert [float(held(call)) for call in range(30)] == [
+        float(plain(update)) for update in range(10) for _ in range(3)
+    ]
+
+
 # step of 101, arguments, expected share of the peak
 _CYCLES = [
     # The defaults: from 1/25 up in 30 %, and down to 1/250,000.
@@ -104,7 +113,7 @@ def test_step_decay_by_hand(step, boundaries, warmup, steps_per_epoch, share):
 @pytest.mark.parametrize(
     "schedule",
     [
-        WarmupDecay(0.4, 100, warmup=0.3, final=0.1, decay="linear"),
+        WarmupDecay(0.4, 100, warmup=0.3, final=0.1, decay="linear", hold=2),
         OneCycle(0.4, 100, warmup=0.2, annihilation=0.3, start=0.1, final=0.0, anneal="linear"),
         StepDecay(0.4, [7, 9.5], factor=0.3, warmup=2, steps_per_epoch=10),
     ],
@@ -126,6 +135,7 @@ def test_they_serialise(schedule):
         (WarmupDecay, {"warmup": 1.0}, "warmup"),
         (WarmupDecay, {"final": 2.0}, "final"),
         (WarmupDecay, {"decay": "cos"}, "decay"),
+        (WarmupDecay, {"hold": 0}, "hold"),
         (OneCycle, {"peak": -1}, "peak must be positive, received: -1"),
         (OneCycle, {"peak": float("nan")}, "peak must be positive"),
         (OneCycle, {"steps": 1}, "steps must be 2 or more"),
