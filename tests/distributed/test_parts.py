@@ -118,12 +118,9 @@ def test_a_gathered_gradient_is_that_of_the_batch(data, tmp_path):
         ({"training.jit_compile": True}, 2, "jit_compile is for one device"),
     ],
 )
-def test_what_cannot_be_shared_is_refused(settings, replicas, message, data, tmp_path):
-    devices = Devices()
-    with (
-        mock.patch.object(Devices, "replicas", replicas),
-        pytest.raises(ConfigError, match=message),
-    ):
-        recipe = WORKER["tiny_recipe"]().override(settings)
-        train(recipe, data, tmp_path / "run", strategy=devices, progress=False)
+def test_what_cannot_be_shared_is_refused(settings, replicas, message, data, tmp_path, monkeypatch):
+    recipe = WORKER["tiny_recipe"]().override(settings)
+    monkeypatch.setattr(Devices, "replicas", replicas)
+    with pytest.raises(ConfigError, match=message):
+        train(recipe, data, tmp_path / "run", strategy=Devices(), progress=False)
     assert not (tmp_path / "run").exists()
