@@ -29,6 +29,13 @@ def preflight_recipe(
     """
     import keras
 
+    # One step at a time is looked at: of a batch whose gradient is gathered, one part.
+    parts = recipe.training.accumulation_steps
+    settings = {
+        "training.accumulation_steps": 1,
+        "training.batch_size": max(recipe.training.batch_size // parts, 2),
+    }
+    recipe = recipe.override(settings)
     keras.utils.set_random_seed(recipe.training.seed)
     model = Network(recipe, data).build("float32")
     batch_size = min(recipe.training.batch_size, len(data.splits["train"]))
