@@ -41,7 +41,7 @@ _MORE = """
 mixed = {"augmentation__mixup_alpha": 0.4, "training__epochs": 2}
 print(distance(
     weights("e", small, "none", **mixed),
-    weights("f", small, "mirrored", training__steps_per_execution=4, **mixed)))
+    weights("f", small, "mirrored", **mixed)))
 # The statistics of 16 images are noisy, and small steps amplify what rounding makes of them.
 gentle = {"optimizer__learning_rate": 1e-3, "training__epochs": 2, "augmentation__cutout": 0}
 one = weights("a", normalized, "none", **gentle)

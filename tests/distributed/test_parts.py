@@ -36,7 +36,7 @@ def data(tiny_source):
         {"augmentation.mixup_alpha": 0.4, "augmentation.cutmix_alpha": 1.0},
         pytest.param(
             {"augmentation.policy": "randaugment(n=2, m=9)", "data.sampling": "balanced"},
-            marks=pytest.mark.slow,
+            marks=pytest.mark.exhaustive,
         ),
     ],
 )

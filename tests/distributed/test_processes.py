@@ -106,9 +106,9 @@ def test_only_the_chief_writes(two):
 def test_a_killed_worker_and_a_new_start_end_at_the_same_bits(two, tiny_source, tmp_path):
     outs = (tmp_path / "chief", tmp_path / "other")
     with two_workers(tiny_source, outs=outs, PAUSE="1") as processes:
-        history = outs[0] / "history.jsonl"
+        checkpoint = outs[0] / "checkpoints" / "epoch-0001.npz"
         deadline = time.monotonic() + SECONDS
-        while not history.exists():
+        while not checkpoint.exists():
             assert time.monotonic() < deadline
             assert [process.poll() for process in processes] == [None, None]
             time.sleep(0.01)
