@@ -21,7 +21,9 @@ def weights(name, plain, strategy, **settings):
     recipe = worker["tiny_recipe"]().override(
         {key.replace("__", "."): value for key, value in settings.items()})
     with mock.patch.object(Network, "_plain", plain):
-        run = train(recipe, data, f"{sys.argv[3]}/{name}", progress=False, strategy=strategy)
+        more = worker["more_callbacks"](data) if plain is small else []
+        run = train(recipe, data, f"{sys.argv[3]}/{name}", progress=False, strategy=strategy,
+                    callbacks=more)
     assert run.environment["devices"]["replicas"] == (1 if strategy == "none" else 2)
     return keras.saving.load_model(run.path("model.keras")).get_weights()
 
@@ -62,7 +64,7 @@ def _run(script, source, folder):
 
 
 def test_two_devices_train_what_one_does(tiny_source, tmp_path):
-    """With clipping, which Keras would do on each device apart, decay and averaged weights."""
+    """With clipping, which Keras would do on each device apart, averages and a temperature."""
     (distance,) = _run(_ALIKE, tiny_source, tmp_path)
     assert distance < 2e-6
 

@@ -85,7 +85,9 @@ def two(tiny_source, tmp_path_factory):
 
 def test_two_processes_train_what_one_does(two, tiny_source, tmp_path):
     with mock.patch.object(Network, "_plain", WORKER["small_network"]):
-        one = train(WORKER["tiny_recipe"](), load_data(tiny_source), tmp_path, progress=False)
+        data = load_data(tiny_source)
+        more = WORKER["more_callbacks"](data)
+        one = train(WORKER["tiny_recipe"](), data, tmp_path, callbacks=more, progress=False)
     for found, expected in zip(weights_of(two / "chief"), weights_of(tmp_path), strict=True):
         np.testing.assert_allclose(found, expected, atol=2e-6)
     run = Run(two / "chief")

@@ -26,12 +26,13 @@ def main(strategy, source, out, *settings):
     try:
         with mock.patch.object(Network, "_plain", plain):
             devices = open_devices(strategy, connect_seconds=60)
+            data = load_data(source)
             train(
                 tiny_recipe().override(settings),
-                load_data(source),
+                data,
                 out,
                 resume="--resume" in flags,
-                callbacks=pauses(float(os.environ.get("PAUSE", "0"))),
+                callbacks=more_callbacks(data) if plain is small_network else [],
                 progress=False,
                 strategy=devices,
             )
@@ -71,14 +72,21 @@ def small_network(self):
     return keras.Model(inputs, keras.layers.Dense(self.classes)(keras.layers.Flatten()(x)))
 
 
-def pauses(seconds):
-    """Return the callbacks that sleep."""
+def more_callbacks(data):
+    """Return one that measures the model when training ends, and one that may sleep."""
     import keras
 
-    def sleep(epoch, logs):
-        time.sleep(seconds)
+    from callbacks import TemperatureScaling
+    from recipes.evaluation.judging import evaluation_images
 
-    return [keras.callbacks.LambdaCallback(on_epoch_begin=sleep)] if seconds else []
+    def sleep(epoch, logs):
+        time.sleep(float(os.environ.get("PAUSE", "0")))
+
+    held_out = data.splits["validation"]
+    return [
+        TemperatureScaling(evaluation_images(held_out), held_out.labels),
+        keras.callbacks.LambdaCallback(on_epoch_begin=sleep),
+    ]
 
 
 def make_logical_devices(count):
