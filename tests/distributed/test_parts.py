@@ -115,7 +115,8 @@ def test_a_gathered_gradient_is_that_of_the_batch(data, tmp_path):
             "batch_size must be a multiple of 5, to be shared equally by 5 steps, received: 32",
         ),
         ({"training.accumulation_steps": 2}, 2, "accumulation_steps is for one device"),
-        ({"training.jit_compile": True}, 2, "jit_compile is for one device"),
+        ({"training.steps_per_execution": 4}, 2, "steps_per_execution is for one device"),
+        ({"training.jit_compile": True}, 2, "jit_compile is for one device.*received: True"),
     ],
 )
 def test_what_cannot_be_shared_is_refused(settings, replicas, message, data, tmp_path, monkeypatch):
