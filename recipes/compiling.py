@@ -113,10 +113,14 @@ def check_devices(recipe: Recipe, devices: "Devices") -> None:
     if devices.replicas == 1:
         return
     # Of what Keras 3.15.1 and TensorFlow 2.21 do on one device, these raise from their depths.
-    alone = {"accumulation_steps": 1, "steps_per_execution": 1, "jit_compile": (None, False)}
-    for name, fine in alone.items():
+    shared = {
+        "accumulation_steps": (1,),
+        "steps_per_execution": (1,),
+        "jit_compile": (None, False),
+    }
+    for name, values in shared.items():
         value = getattr(recipe.training, name)
-        if value not in (fine if isinstance(fine, tuple) else (fine,)):
+        if value not in values:
             raise ConfigError(
                 f"training.{name} is for one device: {devices.replicas} devices share each batch, "
                 f"received: {value}"
