@@ -100,10 +100,11 @@ def work(core, rounds, steps):
         found["rates"][batch], found["parameters"] = training_rates(
             recipe.override(settings), data, devices, rounds, max(steps * 32 // batch, 4)
         )
-    gradient = found["parameters"] * 4 / 1e6
-    for megabytes in (*MEGABYTES, gradient):
-        found["reduce"][megabytes] = reduce_seconds(megabytes, devices, rounds)
-    found["packed"] = reduce_seconds(gradient, devices, rounds, pieces=30)
+    if devices.workers > 1:
+        gradient = found["parameters"] * 4 / 1e6
+        for megabytes in (*MEGABYTES, gradient):
+            found["reduce"][megabytes] = reduce_seconds(megabytes, devices, rounds)
+        found["packed"] = reduce_seconds(gradient, devices, rounds, pieces=30)
     return found
 
 
