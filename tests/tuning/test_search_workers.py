@@ -894,6 +894,7 @@ def test_as_on_several_machines(tiny_recipe, tiny_source, tmp_path):
         history = out / "coarse" / "runs" / "0000" / "history.jsonl"
         until(history.exists, 240, chief)
         first.kill()
+        first.communicate()
         assert not (out / "coarse" / "trials" / "0000.json").exists()
         crew = [start("worker0"), start("worker1")]
         answer, said = chief.communicate(timeout=500)
