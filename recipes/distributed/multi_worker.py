@@ -1,7 +1,7 @@
 """What `model.fit` of Keras 3 needs to work with `tf.distribute.MultiWorkerMirroredStrategy`.
 
-Keras 3.12 to 3.15.1, the newest when this was written, ask `Strategy.reduce` for two things that
-this strategy cannot do:
+Keras 3.15.1, the newest when this was written, asks `Strategy.reduce` for two things that this
+strategy cannot do:
 
 * to build the model, the mean over replicas of a whole batch, a tuple of per-replica images and
   labels, of which they only need shapes and dtypes;
