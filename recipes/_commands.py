@@ -299,6 +299,7 @@ def run_search(options):
         refine=options.refine,
         seeds=options.seeds,
         preflight=not options.no_preflight,
+        range_test=not options.no_range_test,
         seed=options.seed or 0,
         workers=options.workers,
         recycle=options.recycle,

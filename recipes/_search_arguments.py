@@ -63,3 +63,6 @@ def add_to(command: argparse.ArgumentParser, source_help: str) -> None:
         "--recycle", type=int, metavar="N", help="replace a process after N trials, for its memory"
     )
     command.add_argument("--no-preflight", action="store_true", help="search without a check first")
+    command.add_argument(
+        "--no-range-test", action="store_true", help="do not look first where learning rates end"
+    )

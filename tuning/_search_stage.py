@@ -196,10 +196,7 @@ class Stage:
     def _declared(self):
         if self.space is None:
             return None
-        found = self.space.to_hyperparameters()
-        if self.start:
-            found = self.space.to_hyperparameters(self.subject.recipe.override(self.start))
-        return found
+        return self.space.to_hyperparameters(start=self.start)
 
     def _first(self):
         """Return the values of the first trial in KerasTuner's form, if they are not its own."""

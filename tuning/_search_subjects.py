@@ -19,6 +19,7 @@ class RecipeSubject:
 
         self.recipe = resolve_recipe(recipe)
         self.space = _as_space(space) if space is not None else default_space(self.recipe)
+        self.space.check(self.recipe)
         self.epochs = epochs or math.ceil(self.recipe.training.epochs / 4)
         self.data = self.classes = None
         self.model = None
@@ -58,11 +59,11 @@ class RecipeSubject:
         if head:
             share = head / self.recipe.training.epochs
             changed["transfer.head_epochs"] = min(max(1, round(share * epochs)), epochs - 1)
-        return self.recipe.override({**changed, **values})
+        return self.space.recipe(self.recipe.override(changed), values)
 
     def winner(self, best):
         """Return the recipe with the best values, at its full length."""
-        tuned = self.recipe.override(best.values)
+        tuned = self.space.recipe(self.recipe, best.values)
         return tuned.override({"name": f"{self.recipe.name}-tuned"})
 
 

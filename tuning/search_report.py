@@ -159,6 +159,8 @@ class SearchResult:
             count = len(self.seeds.accuracies)
             yield f"at full length: val_accuracy {self.seeds.mean:.4f}{spread} over {count} seed(s)"
         yield f"best values: {self.out / 'best.json'}"
+        if (self.out / "search.html").exists():
+            yield f"report: {self.out / 'search.html'}"
 
 
 def best_so_far(trials: Sequence[Trial], direction: str) -> list[float | None]:

@@ -1,6 +1,7 @@
 """Search over the fields of a recipe, or over a user's own model, with KerasTuner's algorithms."""
 
 import contextlib
+import dataclasses
 import math
 import os
 import threading
@@ -13,9 +14,11 @@ from recipes.files import read_json, write_json, write_text
 from tuning._search_cluster import Cluster, cluster_from_environment
 from tuning._search_job import Job, check_subject
 from tuning._search_oracle import ALGORITHMS
+from tuning._search_range_test import range_tested
 from tuning._search_subjects import subject_of
 from tuning._search_trials import COMPLETED, Trial, read_trials
 from tuning._search_tuner import load_keras_tuner
+from tuning.search_page import write_search_report
 from tuning.search_report import SearchResult, SeedResults, trials_csv
 
 if TYPE_CHECKING:
@@ -48,6 +51,7 @@ def search(
     refine: bool = False,
     seeds: int = 0,
     preflight: bool = True,
+    range_test: bool = True,
     seed: int = 0,
     workers: int = 1,
     recycle: int | None = None,
@@ -57,9 +61,11 @@ def search(
     """Look for better values of a recipe's fields: short trainings, judged on validation images.
 
     The way of a good practitioner: the recipe is checked before anything is searched
-    (`preflight`); many short trainings find the region (a whole schedule each, over fewer epochs);
-    with `refine`, fewer of twice the length look closer where the best quarter was; with `seeds`,
-    the winner is trained at full length several times. The first trial is the recipe as it is.
+    (`preflight`: the first loss, gradients, whether it can fit one batch), and which learning
+    rates it can be trained with (`range_test`); many short trainings find the region (a whole
+    schedule each, over fewer epochs); with `refine`, fewer of twice the length look closer where
+    the best quarter was; with `seeds`, the winner is trained at full length several times. The
+    first trial is the recipe as it is.
     Test images are never looked at.
 
     A trial that diverges, runs out of memory or fails is recorded, and the search goes on; one that
@@ -108,6 +114,9 @@ def search(
             epochs.
         seeds: Trainings of the winner at full length, with seeds 0, 1 and so on.
         preflight: Whether to check the recipe first, and refuse it if that finds errors.
+        range_test: Whether to raise the learning rate step by step first, if the space varies it.
+            A range that begins well and ends where the network gets worse than untrained is then
+            searched up to there; that is said, and in `range_test.json`.
         seed: Of the algorithm. All trials of a recipe have its own `training.seed`.
         workers: Processes that run trials; 1: this one does, unless `recycle` is given. They share
             `budget_minutes`. A model of your own then has to be from a module that can be imported,
@@ -118,7 +127,8 @@ def search(
 
     Returns:
         A `SearchResult`; it prints as a table. `best.json` in `out` is a recipe for
-        `recipes train`, of the length of the recipe that was given.
+        `recipes train`, of the length of the recipe that was given; `search.html` and `search.md`
+        are the report, written anew after each stage.
 
     Raises:
         ConfigError: If an argument or the space is wrong, or no trial was completed.
@@ -148,6 +158,7 @@ def search(
         "algorithm": algorithm,
         "objective": objective,
         "prune": prune,
+        "range_test": range_test,
         "seed": seed,
     }
     job = Job(subject, out, plan, objective, direction, prune, progress)
@@ -182,6 +193,8 @@ def _searched(
         say("preflight")
         _preflight(subject, out)
     write_json(out / "search.json", plan)
+    if plan["range_test"] and subject.recipe:
+        subject.space = range_tested(subject, out, say)
 
     settings = {
         "subject": subject,
@@ -210,18 +223,15 @@ def _searched(
         seconds=None if budget_minutes is None else budget_minutes * 60 * share,
     )
     if refine:
+        if ranked_trials(found, direction):
+            _write(_concluded(subject, out, last, found, objective), "the refined search")
         last = _refine(coarse, trials, budget_minutes, algorithm, settings)
         found = found + last
-    best = _best(last, found, direction)
-    result = SearchResult(
-        out=out,
-        trials=tuple(found),
-        best=best,
-        recipe=subject.winner(best),
-        objective=objective,
-        direction=direction,
-        seeds=_retrain(subject, best, out, seeds, say, progress, chief) if seeds else None,
-    )
+    result = _concluded(subject, out, last, found, objective)
+    if seeds:
+        _write(result, "the winner at full length")
+        trained = _retrain(subject, result.best, out, seeds, say, progress, chief)
+        result = dataclasses.replace(result, seeds=trained)
     _write(result)
     return result
 
@@ -252,6 +262,21 @@ def _recorded(subject, out, objective, direction) -> SearchResult:
     best = _best(refined or coarse, coarse + refined, direction)
     found = tuple(coarse + refined)
     return SearchResult(out, found, best, subject.winner(best), objective, direction)
+
+
+def _concluded(subject, out, last, found, objective) -> SearchResult:
+    """Return what the trials so far say.
+
+    Args:
+        subject: What is tuned.
+        out: Folder of the search.
+        last: Trials of the last stage.
+        found: All of them.
+        objective: Name of the measure.
+    """
+    direction = _OBJECTIVES.get(objective) or _direction(objective)
+    best = _best(last, found, direction)
+    return SearchResult(out, tuple(found), best, subject.winner(best), objective, direction)
 
 
 def _refine(coarse, trials, budget_minutes, algorithm, settings) -> list[Trial]:
@@ -396,11 +421,13 @@ def _retrain(subject, best, out, seeds, say, progress, chief) -> SeedResults:
     return SeedResults(tuple(accuracies))
 
 
-def _write(result: SearchResult) -> None:
+def _write(result: SearchResult, running: str | None = None) -> None:
+    """Write what was found, and the report of it; `running` is what is still to be done."""
     best = {"values": result.best.values}
     write_json(result.out / "best.json", result.recipe.to_dict() if result.recipe else best)
     write_text(result.out / "trials.csv", trials_csv(result.trials))
     write_json(result.out / "result.json", result.to_dict())
+    write_search_report(result, running=running)
 
 
 def _say_to_stderr(line: str) -> None:

@@ -4,9 +4,10 @@ A space is declared on a recipe's own fields, a line each:
 
     optimizer.learning_rate: log 1e-3..1
     model.width: 16, 32, 64
-    training.batch_size: int 32..256 step 32
-    data.class_weights: bool
+    batch_size: int 32..256 step 32
+    augment.strength: 0..2
 
+A name that only one section has may stand alone; `tuning._search_fields` tells what else there is.
 No TensorFlow here, so that a space can be read and checked at once.
 """
 
@@ -33,6 +34,15 @@ from tuning._search_dimensions import (
     read_dimension,
     rounded,
 )
+from tuning._search_fields import (
+    DEPTH,
+    DERIVED,
+    check_derived,
+    derived_value,
+    full_name,
+    own_value,
+    with_values,
+)
 
 if TYPE_CHECKING:
     import keras_tuner
@@ -52,17 +62,22 @@ class Space:
 
     Args:
         dimensions: Field to `Choices`, `Range`, a list of values, or a text such as
-            `"log 1e-3..1"`; texts and values are read by the type of the field.
+            `"log 1e-3..1"`; texts and values are read by the type of the field. A field may be
+            named without its section where only one has it (`"learning_rate"`); `"optimizer"`
+            stands for its name. Besides those of a recipe there are `"model.depth"`, a list, and
+            `"augmentation.strength"`, a factor of how much the recipe's augmentations do: padding,
+            cutout, erasing, the share of mixed batches, RandAugment's magnitude. (A policy without
+            a magnitude is varied as a list: `"augmentation.policy": "none, trivialaugment"`.)
 
     Raises:
         ConfigError: If there is none; for an unknown field (with the nearest name), a value that
             the field does not take, or a range that holds nothing.
 
     Example:
-        >>> space = Space({"optimizer.learning_rate": "log 1e-3..1", "model.width": [16, 32]})
+        >>> space = Space({"learning_rate": "log 1e-3..1", "model.depth": [20, 32]})
         >>> print(space)
         optimizer.learning_rate: log 0.001..1
-        model.width: 16, 32
+        model.depth: 20, 32
         >>> Space.from_dict(space.to_dict()) == space
         True
     """
@@ -75,7 +90,14 @@ class Space:
             raise ConfigError(f"a space must be a mapping of fields, received: {self.dimensions!r}")
         if not self.dimensions:
             raise ConfigError("a space needs at least one field to vary, received none")
-        read = {field: _dimension(field, value) for field, value in self.dimensions.items()}
+        read = {}
+        for name, value in self.dimensions.items():
+            field = full_name(name)
+            if field in read:
+                raise ConfigError(f"a space names {field} twice")
+            read[field] = _dimension(field, value)
+        if DEPTH in read and "model.name" in read:
+            raise ConfigError(f"{DEPTH} and model.name both choose the network; vary one of them")
         object.__setattr__(self, "dimensions", read)
 
     def __str__(self):
@@ -139,7 +161,7 @@ class Space:
         A search tries this point first: the recipe as it is, if it can.
         """
         return {
-            field: own if (own := _own(recipe, field)) in values else middle(values)
+            field: own if (own := own_value(recipe, field)) in values else middle(values)
             for field, values in self.dimensions.items()
         }
 
@@ -153,10 +175,24 @@ class Space:
         Raises:
             ConfigError: If fields contradict one another.
         """
-        return recipe.override({field: values[field] for field in self.dimensions})
+        return with_values(recipe, {field: values[field] for field in self.dimensions})
 
-    def to_hyperparameters(self, recipe: Recipe | None = None) -> "keras_tuner.HyperParameters":
+    def check(self, recipe: Recipe) -> None:
+        """Refuse what a recipe has not: a network of some depth, augmentation to scale.
+
+        Raises:
+            ConfigError: If the space names it.
+        """
+        check_derived(recipe, self.dimensions)
+
+    def to_hyperparameters(
+        self, recipe: Recipe | None = None, *, start: Mapping[str, Any] | None = None
+    ) -> "keras_tuner.HyperParameters":
         """Return the space as KerasTuner declares it; the defaults are `start(recipe)`.
+
+        Args:
+            recipe: Whose values are the defaults, where the space holds them.
+            start: Defaults in place of them, by field.
 
         Numbers stay numbers, so that an algorithm knows their order. Choices among `None`, texts or
         mixed types become texts, which `from_hyperparameters` undoes.
@@ -164,7 +200,7 @@ class Space:
         from tuning._search_tuner import load_keras_tuner
 
         found = load_keras_tuner().HyperParameters()
-        start = self.start(recipe) if recipe else None
+        start = self.start(recipe) if recipe and not start else start
         for field, values in self.dimensions.items():
             default = start[field] if start else middle(values)
             if isinstance(values, Range):
@@ -258,12 +294,12 @@ def _dimension(field: str, value: Any) -> Dimension:
     """Return a dimension of whatever was given, after trying its values on the field."""
     if field in _RESERVED:
         raise ConfigError(f"{field} cannot be varied: {_RESERVED[field]}")
-    kinds = _kinds(field)
+    kinds = {DERIVED[field]} if field in DERIVED else _kinds(field)
     try:
         found = read_dimension(value, kinds)
         if isinstance(found, Choices):
             return Choices(_typed(field, choice) for choice in found.values)
-        if not {int, float} & kinds:
+        if not {int, float} & kinds or field == DEPTH:
             raise ConfigError(f"takes no range, list its values; received: {found}")
         if float not in kinds and not found.integer:
             found = dataclasses.replace(found, integer=True)
@@ -279,22 +315,15 @@ def _with_field(field: str, message: str) -> str:
 
 
 def _kinds(field: str) -> set:
-    """Return the types that a field takes; refuse one that there is not."""
+    """Return the types that a field takes."""
     section, _, name = field.partition(".")
-    hints = typing.get_type_hints(typing.get_type_hints(Recipe).get(section, object))
-    if name not in hints:
-        # Says which is nearest.
-        Recipe(name="space").override({field: None})
-    kind = hints[name]
+    kind = typing.get_type_hints(typing.get_type_hints(Recipe)[section])[name]
     union = typing.get_origin(kind) in (typing.Union, types.UnionType)
     return set(typing.get_args(kind)) if union else {kind}
 
 
 def _typed(field: str, value: Any) -> Any:
     """Return a value as the field holds it, or refuse it."""
-    return _own(Recipe(name="space").override({field: value}), field)
-
-
-def _own(recipe: Recipe, field: str) -> Any:
-    section, name = field.split(".")
-    return getattr(getattr(recipe, section), name)
+    if field in DERIVED:
+        return derived_value(field, value)
+    return own_value(Recipe(name="space").override({field: value}), field)

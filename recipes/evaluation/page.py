@@ -130,15 +130,15 @@ def picture(pixels) -> tuple[str, bool]:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}", small
 
 
-def document(title: str, body: Markup) -> str:
-    """Return a whole page, with the style sheet inside."""
+def document(title: str, body: Markup, *, style: str = "") -> str:
+    """Return a whole page, with the style sheet inside, and what `style` adds to it."""
     head = join(
         [
             tag("meta", charset="utf-8"),
             tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
             tag("meta", name="color-scheme", content="light dark"),
             tag("title", title),
-            tag("style", Markup(STYLE)),
+            tag("style", Markup(STYLE + style)),
         ],
         "\n",
     )
