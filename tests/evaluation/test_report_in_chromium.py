@@ -22,6 +22,8 @@ import pytest
 from recipes import files
 from recipes.evaluation import write_comparison, write_report
 from recipes.evaluation.metrics import classification_metrics
+from tests.search_folder import write_own_search, write_search
+from tuning.search_page import write_search_report
 
 PHONE, LAPTOP = 390, 1280
 # A4 without margins of 14 mm, at 96 dots an inch.
@@ -300,6 +302,43 @@ def test_page_fits_reads_and_asks_for_nothing(browser, pages, name, width, schem
     assert (found["pictures"] > 0) == (name == "report")
     dark = sum(map(int, re.findall(r"\d+", found["background"])[:3])) < 3 * 128
     assert dark == (scheme == "dark")
+
+
+@pytest.fixture(name="searches", scope="module")
+def fixture_searches(tmp_path_factory):
+    """Return the reports of a search of a recipe, and of one of a model with hostile names."""
+    found = {}
+    for name, write in (("recipe", write_search), ("own", write_own_search)):
+        found[name] = write_search_report(write(tmp_path_factory.mktemp(f"a search {name}")))
+    return found
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [PHONE, LAPTOP])
+@pytest.mark.parametrize("name", ["recipe", "own"])
+def test_search_fits_reads_and_asks_for_nothing(browser, searches, name, width, scheme):
+    browser.problems.clear()
+    browser.requests.clear()
+    browser.open(searches[name], width=width, scheme=scheme)
+    browser.evaluate("document.querySelectorAll('details').forEach((e) => { e.open = true; })")
+    found = probe(browser, width)
+    assert browser.problems == []
+    assert browser.requests == [searches[name].as_uri()]
+    assert found["texts"] > 200
+    assert found["faint"] == [], f"contrast under {LEAST_CONTRAST}"
+    assert found["width"] <= width
+    assert found["beyond"] == []
+    dark = sum(map(int, re.findall(r"\d+", found["background"])[:3])) < 3 * 128
+    assert dark == (scheme == "dark")
+    assert not re.search(r"https?:|url\(|@import|<script|<link", searches[name].read_text())
+
+
+@pytest.mark.parametrize("name", ["recipe", "own"])
+def test_printed_search_cuts_nothing(browser, searches, name):
+    browser.open(searches[name], width=PAPER, scheme="dark", media="print")
+    found = probe(browser, PAPER)
+    assert found["background"] == "rgb(255, 255, 255)"
+    assert (found["faint"], found["cut"], found["beyond"]) == ([], [], [])
 
 
 @pytest.mark.parametrize("name", ["report", "comparison"])

@@ -28,7 +28,7 @@ from tuning._search_trials import Trial, hopeless, read_trials
 from tuning.search_report import best_so_far, importance, trials_csv, variance_share
 
 SPACE = {"optimizer.learning_rate": "log 1e-3..1", "model.width": [4, 8, 16]}
-QUIET = {"preflight": False, "say": lambda line: None}
+QUIET = {"preflight": False, "range_test": False, "say": lambda line: None}
 
 
 def test_the_function_is_not_hidden_by_its_module():
@@ -258,6 +258,8 @@ def test_time_ends_a_search_but_not_before_one_trial(formula, recipe, data, tmp_
         ({"trials": 2, "seeds": -1}, "seeds must be"),
         ({"trials": 2, "space": {}}, "at least one field"),
         ({"trials": 2, "space": {"data.image_size": [8, 16]}}, "images are read once"),
+        ({"trials": 2, "space": {"depth": [20, 21]}}, "no resnet21; there are"),
+        ({"trials": 2, "space": {"strength": "0..2"}}, "nothing to scale in mine"),
     ],
 )
 def test_wrong_arguments_write_nothing(arguments, message, recipe, data, tmp_path):
@@ -462,9 +464,16 @@ def test_a_recipe_from_the_command_line(short_recipe, tiny_source, tmp_path, cap
         run = json.loads((out / "seeds" / f"seed{seed}" / "metrics.json").read_text())
         assert run["test"] is None
         assert run["validation"]["accuracy"] == accuracies[seed]
+    # The rates are choices, which a range test does not cut.
+    assert json.loads((out / "range_test.json").read_text())["searched"] == "1e+30, 0.1"
     # Again: all is read, and printed as a table.
     assert main(arguments[:-1]) == 0
-    assert "diverged" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "diverged" in printed
+    assert f"report: {out / 'search.html'}" in printed
+    page = (out / "search.html").read_text()
+    for words in ("Range test", "over seeds", "Before the search", "1 of 2 trials diverged"):
+        assert words in page
 
 
 KILLED = """
@@ -476,7 +485,7 @@ KILLED = """
     data = load_data(sys.argv[2])
     space = {"optimizer.learning_rate": [0.05, 0.1], "model.width": [4, 8]}
     search(recipe, data, space, algorithm="grid", epochs_per_trial=2, prune=False,
-           preflight=False, out=sys.argv[3])
+           preflight=False, range_test=False, out=sys.argv[3])
 """
 
 
@@ -528,6 +537,7 @@ def test_no_model_outlives_its_trial(short_recipe, tiny_source, tmp_path):
         trials=3,
         epochs_per_trial=1,
         preflight=False,
+        range_test=False,
         out=tmp_path / "a",
         say=note,
     )

@@ -52,7 +52,8 @@ def test_a_range_of_a_whole_number_field_is_whole_without_being_told():
     ("text", "message"),
     [
         ("optimizer.learnin_rate: log 1e-3..1", "did you mean 'optimizer.learning_rate'"),
-        ("learning_rate: log 1e-3..1", "unknown field 'learning_rate'"),
+        ("learnin_rate: log 1e-3..1", "unknown field 'learnin_rate'; did you mean 'learning_rate'"),
+        ("augment.strenght: 0..2", "did you mean 'augmentation.strength'"),
         ("data: 1, 2", "unknown field 'data'"),
         ("", "at least one field"),
         ("optimizer.learning_rate", "FIELD: VALUES"),
@@ -74,7 +75,15 @@ def test_a_range_of_a_whole_number_field_is_whole_without_being_told():
         ("model.name: 1..2", "model.name: takes no range"),
         ("model.dropout: bool", "takes no bool"),
         ("training.epochs: 1, 2", "the search sets it"),
+        ("epochs: 1, 2", "the search sets it"),
         ("model.width: 16\nmodel.width: 32", "names model.width twice"),
+        ("width: 16\nmodel.width: 32", "names model.width twice"),
+        ("depth: 20..32", "model.depth: takes no range"),
+        ("depth: 0, 20", "model.depth must be a whole number above 0, received: '0'"),
+        ("depth: 20, 32\nmodel: resnet20, vgg16", "both choose the network"),
+        ("strength: -1..1", "augmentation.strength must be a number of 0 or more"),
+        ("strength: much", "augmentation.strength must be a number of 0 or more"),
+        ("strength: bool", "takes no bool"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(text, message):
@@ -82,6 +91,112 @@ def test_what_is_wrong_is_said_in_one_line(text, message):
         Space.parse(text)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+NAMED_SHORT = """
+learning_rate: log 1e-4..1e-1
+optimizer: sgd, adamw
+weight_decay: log 1e-5..1e-2
+augment.strength: 0..2
+model.depth: 20, 32
+width: 16, 32
+dropout: 0..0.5
+label_smoothing: 0, 0.1
+batch_size: 64, 128
+policy: none, trivialaugment
+"""
+
+
+def test_short_names_mean_the_only_field_of_that_name(tmp_path):
+    (tmp_path / "space.txt").write_text(NAMED_SHORT)
+    space = Space.from_file(tmp_path / "space.txt")
+    assert list(space.dimensions) == [
+        "optimizer.learning_rate",
+        "optimizer.name",
+        "optimizer.weight_decay",
+        "augmentation.strength",
+        "model.depth",
+        "model.width",
+        "model.dropout",
+        "augmentation.label_smoothing",
+        "training.batch_size",
+        "augmentation.policy",
+    ]
+    assert Space.from_dict(space.to_dict()) == space
+    recipe = get_recipe("cifar-resnet20")
+    space.check(recipe)
+    start = space.start(recipe)
+    assert (start["model.depth"], start["augmentation.strength"]) == (20, 1.0)
+    # The recipe as it is, but for a width and a dropout of which it has none of its own.
+    own = {"model.width": 16, "model.dropout": 0.25, "training.batch_size": 128}
+    assert space.recipe(recipe, start) == recipe.override(own)
+
+
+@pytest.mark.parametrize(
+    ("name", "depth", "expected"),
+    [
+        ("resnet20_v2", 56, "resnet56_v2"),
+        ("se_resnet18", 50, "se_resnet50"),
+        ("wide_resnet28_10", 16, "wide_resnet16_10"),
+        ("vgg16_bn", 11, "vgg11_bn"),
+        ("keras:DenseNet121", 201, "keras:DenseNet201"),
+    ],
+)
+def test_a_depth_is_a_network_of_the_same_family(name, depth, expected):
+    recipe = Recipe(name="mine").override({"model.name": name})
+    space = Space({"model.depth": [depth]})
+    space.check(recipe)
+    assert space.recipe(recipe, {"model.depth": depth}).model.name == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "depth", "message"),
+    [
+        ("resnet20", 21, "no resnet21; there are 9, 18, 20"),
+        ("wide_resnet28_10", 40, "no wide_resnet40_10; there are 16, 28"),
+        ("googlenet", 20, "googlenet has no depth in its name"),
+    ],
+)
+def test_a_depth_that_there_is_not(name, depth, message):
+    recipe = Recipe(name="mine").override({"model.name": name})
+    with pytest.raises(ConfigError, match=f"^model.depth: {message}"):
+        Space({"model.depth": [depth]}).check(recipe)
+
+
+def test_strength_scales_what_a_recipe_does_to_images():
+    settings = {
+        "crop_padding": 4,
+        "cutout": 8,
+        "erase_probability": 0.25,
+        "cutmix_alpha": 1.0,
+        "mix_probability": 0.5,
+        "policy": "randaugment(n=2, m=10)",
+        "label_smoothing": 0.1,
+    }
+    recipe = Recipe(name="mine").override({f"augmentation.{k}": v for k, v in settings.items()})
+    space = Space({"augmentation.strength": "0..4"})
+    scaled = {
+        strength: space.recipe(recipe, {"augmentation.strength": strength}).augmentation
+        for strength in (0.0, 1.0, 1.5, 4.0)
+    }
+    assert scaled[1.0] == recipe.augmentation
+    none, more, most = scaled[0.0], scaled[1.5], scaled[4.0]
+    assert (none.crop_padding, none.cutout, none.erase_probability) == (0, 0, 0.0)
+    assert (none.mix_probability, none.policy) == (0.0, "randaugment(n=2, m=0)")
+    assert (more.crop_padding, more.cutout, more.erase_probability) == (6, 12, 0.375)
+    assert (more.mix_probability, more.policy) == (0.75, "randaugment(n=2, m=15)")
+    # No chance is above 1, and no magnitude above the table's; the parameter of CutMix stays.
+    assert (most.erase_probability, most.mix_probability) == (1.0, 1.0)
+    assert (most.policy, most.cutmix_alpha) == ("randaugment(n=2, m=30)", 1.0)
+    assert {one.label_smoothing for one in scaled.values()} == {0.1}
+
+
+def test_strength_of_nothing_is_refused():
+    recipe = Recipe(name="mine").override({"augmentation.policy": "trivialaugment"})
+    with pytest.raises(ConfigError, match="augmentation.strength has nothing to scale in mine"):
+        Space({"strength": "0..2"}).check(recipe)
+    # Unless the space brings it.
+    Space({"strength": "0..2", "cutout": [0, 8]}).check(recipe)
 
 
 @pytest.mark.parametrize("values", [[], {"model.width": []}, {"model.width": [[1]]}, 3])
