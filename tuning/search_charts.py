@@ -40,19 +40,20 @@ svg .limit { stroke: var(--warn); stroke-width: 1.5; } svg .warned { fill: var(-
 .diagnoses .verdicts { margin: 0; } .diagnoses .verdicts li { font-size: 0.9375rem; }
 .diagnoses .verdicts .note { display: block; }
 .grid > figure:only-child { max-width: 34rem; }
-.winner td { white-space: nowrap; } .trials th, .trials td { white-space: nowrap; }
+.fields td { white-space: nowrap; } .trials th, .trials td { white-space: nowrap; }
 .state { display: inline-block; padding: 0 0.5rem; border-radius: 1rem; font-size: 0.8125rem;
   background: var(--grid); color: var(--soft); }
 .state.completed { background: var(--good-ground); color: var(--good); }
 .state.lost { background: var(--warn-ground); color: var(--warn); }
-@media (max-width: 40rem) { .wide > svg { min-width: 46rem; } }
+@media (max-width: 40rem) { .wide > svg { min-width: 46rem; }
+  .scroll .fields tbody th:first-child { min-width: 7.5rem; } }
 @media print { .scroll.wide { overflow: visible; } .wide > svg { min-width: 0; }
-  .trials th, .trials td, .winner td, .winner th { white-space: normal; overflow-wrap: anywhere; }
+  .trials th, .trials td, .fields td, .fields th { white-space: normal; overflow-wrap: anywhere; }
   .trials { font-size: 6.5pt; } .trials .state { padding: 0; font-size: 6.5pt; } }
 """
 # Pixels between two axes, the fewest axes that these hold for, letters of a name and of a choice.
 _BETWEEN, _FEWEST, _NAME, _CHOICE = 122, 6, 17, 13
-_LEFT, _RIGHT, _TOP, _HEIGHT, _BOTTOM = 56, 70, 58, 250, 34
+_LEFT, _RIGHT, _TOP, _HEIGHT, _BOTTOM = 68, 76, 58, 250, 34
 
 
 def parallel_coordinates(

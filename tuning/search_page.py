@@ -155,7 +155,7 @@ def _winner_header(view):
 
 def _winner(view):
     rows = [(_breakable(name), *rest) for name, *rest in _winner_rows(view)]
-    body = table(_winner_header(view), rows, class_="winner")
+    body = table(_winner_header(view), rows, class_="fields")
     if not view.plan.get("recipe"):
         return body
     command = f"recipes train {view.result.out / 'best.json'} IMAGES --out runs/best"
@@ -187,7 +187,8 @@ def _parallel(view):
     ]
     note = (
         "A line is a trial: its value on each axis, and at the right what it reached, better "
-        "higher up. Axes are logarithmic where the space is."
+        "higher up (what was ended early may lie below the last axis). Axes are logarithmic where "
+        "the space is."
     )
     return join(
         [
@@ -252,7 +253,7 @@ def _importance(view):
         )
     header = ("Field", tag("th", "Importance", scope="col"), tag("th", "Better if", scope="col"),
               "In the best trials")  # fmt: skip
-    return join([tag("p", _IMPORTANCE_NOTE, class_="note"), table(header, rows)])
+    return join([tag("p", _IMPORTANCE_NOTE, class_="note"), table(header, rows, class_="fields")])
 
 
 _IMPORTANCE_NOTE = (
