@@ -21,6 +21,8 @@ FIELD = "optimizer.learning_rate"
 STEPS = 100
 # How far beyond the space the test looks: to see what is below it, and where it would explode.
 _BELOW, _ABOVE = 30.0, 10.0
+# But no further from the recipe's own rate: the steps would be too few to read anything off.
+_FURTHEST_BELOW, _FURTHEST_ABOVE = 1e4, 1e3
 # The moving average that the limit is read from has seen about so many steps.
 _MEMORY = 0.8
 
@@ -166,21 +168,20 @@ def _run(subject, values, out):
     recipe = subject.space.recipe(subject.recipe, subject.space.start(subject.recipe))
     own = recipe.optimizer.learning_rate
     lowest, highest = (end(rate for rate in (*ends, own) if rate > 0) for end in (min, max))
+    low = max(lowest / _BELOW, own / _FURTHEST_BELOW)
+    high = min(highest * _ABOVE, own * _FURTHEST_ABOVE)
     facts: dict[str, Any] = {"given": str(values), "searched": str(values)}
     began = time.perf_counter()
     model, batches = _compiled(recipe, subject.data)
     try:
-        found = find_learning_rate(
-            model, batches, low=lowest / _BELOW, high=highest * _ABOVE, steps=STEPS
-        )
+        found = find_learning_rate(model, batches, low=low, high=high, steps=STEPS)
     except (ValueError, MemoryError, tf.errors.ResourceExhaustedError) as error:
         problem = str(error).strip().splitlines()[0][:300]
         return RangeTest(**facts, problem=problem, seconds=_since(began))
     finally:
         del model
         keras.utils.clear_session()
-    rates = np.geomspace(lowest / _BELOW, highest * _ABOVE, STEPS)
-    limit = ruinous_rate(rates, found.losses, STEPS // 10)
+    limit = ruinous_rate(np.geomspace(low, high, STEPS), found.losses, STEPS // 10)
     facts["searched"] = str(shortened(values, limit))
     found.plot(out / "range_test.svg")
     return RangeTest(
