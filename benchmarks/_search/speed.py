@@ -42,7 +42,7 @@ def compare(options):
         for name in options.sides:
             chosen = dict(VARIANTS[name])
             precision = chosen.pop("precision", recipe.training.precision)
-            began = time.perf_counter()
+            began = _clocks()
             found = search(
                 recipe.override({"training.precision": precision}),
                 data,
@@ -56,12 +56,13 @@ def compare(options):
                 say=print if options.verbose else lambda line: None,
                 **chosen,
             )
-            rows[name] = _row(time.perf_counter() - began, [t.value for t in found.trials])
+            rows[name] = _row(began, [trial.value for trial in found.trials])
             rows[name]["epochs"] = sum(trial.epochs for trial in found.trials)
             draws = [trial.values for trial in found.trials]
         rows["plain"] = _plain(options, recipe, data, draws, Path(folder))
     for row in rows.values():
-        row["ratio"] = rows["plain"]["seconds"] / row["seconds"]
+        for kind in ("", "processor_"):
+            row[f"{kind}ratio"] = rows["plain"][f"{kind}seconds"] / row[f"{kind}seconds"]
     settings = {name: getattr(options, name) for name in ("trials", "trial_epochs", "width")}
     return {"settings": settings, "rows": rows}
 
@@ -72,7 +73,7 @@ def _plain(options, recipe, data, draws, folder):
         for split in (data.splits["train"], data.splits["validation"])
     ]
     named = [{name.partition(".")[2]: value for name, value in draw.items()} for draw in draws]
-    began = time.perf_counter()
+    began = _clocks()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         values = plain.search(
@@ -83,14 +84,21 @@ def _plain(options, recipe, data, draws, folder):
             batch_size=recipe.training.batch_size,
             folder=folder,
         )
-    row = _row(time.perf_counter() - began, values)
+    row = _row(began, values)
     return {**row, "epochs": options.trial_epochs * len(draws)}
 
 
-def _row(seconds, values):
+def _clocks():
+    """Return the time, and the processor time, which other work on the machine hardly lengthens."""
+    return time.perf_counter(), time.process_time()
+
+
+def _row(began, values):
     known = [value for value in values if value is not None]
+    seconds, processor = (now - then for now, then in zip(_clocks(), began, strict=True))
     return {
         "seconds": round(seconds, 1),
+        "processor_seconds": round(processor, 1),
         "trials_an_hour": round(3600 * len(values) / seconds),
         "best": max(known),
     }
@@ -99,9 +107,12 @@ def _row(seconds, values):
 def lines(result):
     """Yield what to print."""
     yield ", ".join(f"{name} {value}" for name, value in result["settings"].items())
-    yield f"{'side':<30}{'seconds':>9}{'trials/h':>10}{'ratio':>8}{'epochs':>8}{'best':>8}"
+    yield (
+        f"{'side':<30}{'seconds':>9}{'trials/h':>10}{'ratio':>8}{'processor s':>13}{'ratio':>8}"
+        f"{'epochs':>8}{'best':>8}"
+    )
     for name, row in result["rows"].items():
         yield (
             f"{name:<30}{row['seconds']:>9.1f}{row['trials_an_hour']:>10}{row['ratio']:>8.2f}"
-            f"{row['epochs']:>8}{100 * row['best']:>7.1f}%"
+            f"{row['processor_seconds']:>13.1f}{row['processor_ratio']:>8.2f}{row['epochs']:>8}{100 * row['best']:>7.1f}%"
         )
