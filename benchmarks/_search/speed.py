@@ -114,5 +114,6 @@ def lines(result):
     for name, row in result["rows"].items():
         yield (
             f"{name:<30}{row['seconds']:>9.1f}{row['trials_an_hour']:>10}{row['ratio']:>8.2f}"
-            f"{row['processor_seconds']:>13.1f}{row['processor_ratio']:>8.2f}{row['epochs']:>8}{100 * row['best']:>7.1f}%"
+            f"{row['processor_seconds']:>13.1f}{row['processor_ratio']:>8.2f}"
+            f"{row['epochs']:>8}{100 * row['best']:>7.1f}%"
         )
