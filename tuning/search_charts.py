@@ -57,14 +57,18 @@ _LEFT, _RIGHT, _TOP, _HEIGHT, _BOTTOM = 68, 76, 58, 250, 34
 
 
 def parallel_coordinates(
-    trials: Sequence[Trial], axes: Sequence[Axis], best: Trial, objective: str, direction: str
+    trials: Sequence[Trial],
+    axes: Sequence[Axis],
+    best: Trial | None,
+    objective: str,
+    direction: str,
 ) -> Markup:
     """Return a line for each trial across an axis for each hyperparameter, and the objective.
 
     Args:
         trials: Of one stage.
         axes: From `search_view.axes`.
-        best: Is highlighted, if it is among them.
+        best: Is highlighted; `None` if none was completed.
         objective: Name of the measure, the last axis; better is up.
         direction: `"max"` or `"min"`.
     """
@@ -108,7 +112,7 @@ def parallel_coordinates(
     ]
     label = (
         f"{len(trials)} trials, each a line across its hyperparameters to its {objective}; the "
-        f"best of the search is at {show(objective, best.value)}"
+        f"best is at {show(objective, best.value if best else None)}"
     )
     return _svg(width, base + _BOTTOM, label, parts)
 

@@ -170,7 +170,7 @@ def _parallel(view):
         chart = charts.parallel_coordinates(
             trials,
             axes(trials, view.spaces.get(stage)),
-            result.best,
+            view.best_of(stage),
             result.objective,
             result.direction,
         )
@@ -181,7 +181,7 @@ def _parallel(view):
         figures.append(tag("div", title, body, class_="block"))
     legend = [
         tag("span", "worst", tag("i", class_="scale", style="display:inline-block"), "best"),
-        tag("span", charts.line_swatch("trial best"), "the winner"),
+        tag("span", charts.line_swatch("trial best"), "the best of its stage"),
         tag("span", charts.line_swatch("trial pruned"), "ended early"),
         tag("span", charts.line_swatch("trial lost", cross=True), "diverged or failed"),
     ]

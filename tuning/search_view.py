@@ -104,6 +104,12 @@ class SearchView:
         """Return the trials of a stage."""
         return [trial for trial in self.result.trials if trial.stage == stage]
 
+    def best_of(self, stage: str) -> Trial | None:
+        """Return the best completed trial of a stage, or `None`."""
+        from tuning.searching import ranked_trials
+
+        return next(iter(ranked_trials(self.of_stage(stage), self.result.direction)), None)
+
     def own_value(self, field: str) -> Any:
         """Return what the recipe had in a field; `None` for a model of the user's own."""
         from recipes.config import Recipe

@@ -81,11 +81,10 @@ def test_every_trial_is_a_line_of_the_parallel_coordinates(found, view):
         lines = [line.get("class") for line in chart.iter("polyline")]
         lost = sum(trial.value is None for trial in trials)
         pruned = sum(trial.state == "pruned" for trial in trials)
-        best = int(stage == "refined")
         assert lines.count("trial lost") == lost
         assert lines.count("trial pruned") == pruned
-        assert lines.count("trial best") == best
-        assert lines.count("trial done") == len(trials) - lost - pruned - best
+        assert lines.count("trial best") == 1
+        assert lines.count("trial done") == len(trials) - lost - pruned - 1
 
 
 def test_the_logarithm_places_points_on_an_axis(found, view):
