@@ -65,6 +65,7 @@ def measure(trials, recycle):
             out=Path(folder) / "search",
             prune=False,
             preflight=False,
+            range_test=False,
             recycle=recycle,
             say=note,
         )

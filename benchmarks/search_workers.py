@@ -41,6 +41,7 @@ def measure(options, workers):
             out=Path(folder) / "search",
             prune=False,
             preflight=False,
+            range_test=False,
             workers=workers,
             say=lambda line: ended.append(time.perf_counter()) if "completed" in line else None,
         )

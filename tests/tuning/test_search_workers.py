@@ -311,6 +311,7 @@ def test_workers_share_a_search(
             epochs_per_trial=2,
             out=tmp_path / "s",
             preflight=False,
+            range_test=False,
             say=lambda line: None,
         )
         # Whatever the order in which they ended.
@@ -733,7 +734,7 @@ def test_a_worker_on_something_else(other, place, recipe, data, formula, tmp_pat
     """Refused before it has done anything; so is one that does not see the chief's folder."""
     formula.stop = lambda directory: True
     said = []
-    alone = {"epochs_per_trial": 2, "preflight": False, "say": said.append}
+    alone = {"epochs_per_trial": 2, "preflight": False, "range_test": False, "say": said.append}
     with pytest.raises(KeyboardInterrupt):
         search(recipe, data, SPACE, trials=2, out=tmp_path / "a", **alone)
     given = {"recipe": recipe, "data": data, "space": SPACE, "seed": 0}
@@ -798,7 +799,8 @@ def test_killed_in_every_way_and_finished(tiny_recipe, tiny_source, tmp_path):
     (tmp_path / "recipe.json").write_text(json.dumps(recipe.to_dict()))
     out = tmp_path / "search"
     command = [sys.executable, "-m", "recipes", "search", str(tmp_path / "recipe.json")]
-    command += [tiny_source, "--out", str(out), "--no-preflight", "--no-prune", "--json"]
+    command += [tiny_source, "--out", str(out), "--no-preflight", "--no-range-test"]
+    command += ["--no-prune", "--json"]
     command += ["--algorithm", "grid", "--vary", "optimizer.learning_rate: 0.05, 0.1"]
     command += ["--vary", "model.width: 4, 6", "--epochs", "2"]
     runs, trials = out / "coarse" / "runs", out / "coarse" / "trials"
