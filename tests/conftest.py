@@ -1,7 +1,9 @@
 """What all tests share: a quiet TensorFlow, and tiny images, a tiny recipe and one finished run."""
 
 import collections
+import importlib.util
 import os
+from pathlib import Path
 
 # Before any test imports TensorFlow; pytest shows a failing test's output anyway.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -76,6 +78,16 @@ def tiny_recipe():
         augmentation=AugmentationConfig(crop_padding=2, mixup_alpha=0.2, mix_probability=0.5),
         training=TrainingConfig(epochs=4, batch_size=32, ema=0.9),
     )
+
+
+@pytest.fixture(scope="session")
+def search_folder():
+    """Return the module that writes folders of made-up searches, search_folder.py beside this."""
+    path = Path(__file__).parent / "search_folder.py"
+    spec = importlib.util.spec_from_file_location("search_folder", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,6 @@ import pytest
 from recipes import files
 from recipes.evaluation import write_comparison, write_report
 from recipes.evaluation.metrics import classification_metrics
-from tests.search_folder import write_own_search, write_search
 from tuning.search_page import write_search_report
 
 PHONE, LAPTOP = 390, 1280
@@ -305,12 +304,13 @@ def test_page_fits_reads_and_asks_for_nothing(browser, pages, name, width, schem
 
 
 @pytest.fixture(name="searches", scope="module")
-def fixture_searches(tmp_path_factory):
+def fixture_searches(search_folder, tmp_path_factory):
     """Return the reports of a search of a recipe, and of one of a model with hostile names."""
-    found = {}
-    for name, write in (("recipe", write_search), ("own", write_own_search)):
-        found[name] = write_search_report(write(tmp_path_factory.mktemp(f"a search {name}")))
-    return found
+    write = {"recipe": search_folder.write_search, "own": search_folder.write_own_search}
+    return {
+        name: write_search_report(write[name](tmp_path_factory.mktemp(f"a search {name}")))
+        for name in write
+    }
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

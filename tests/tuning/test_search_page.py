@@ -11,7 +11,6 @@ import pytest
 
 from recipes import Recipe, load_data
 from recipes.files import read_json
-from tests.search_folder import write_own_search, write_search
 from tuning._search_trials import Trial
 from tuning.search_page import search_html, search_markdown, write_search_report
 from tuning.search_view import Axis, axes, read_view, text_of, verdicts
@@ -19,8 +18,8 @@ from tuning.spaces import Space
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory):
-    return write_search(tmp_path_factory.mktemp("search"))
+def found(search_folder, tmp_path_factory):
+    return search_folder.write_search(tmp_path_factory.mktemp("search"))
 
 
 @pytest.fixture(scope="module")
@@ -222,8 +221,8 @@ def _coarse_only(view):
     return dataclasses.replace(view.result, trials=trials, best=best, seeds=None)
 
 
-def test_what_is_missing_or_broken_is_left_out(tmp_path):
-    found = write_search(tmp_path, refined=0, seeds=0)
+def test_what_is_missing_or_broken_is_left_out(search_folder, tmp_path):
+    found = search_folder.write_search(tmp_path, refined=0, seeds=0)
     for name in ("range_test.json", "preflight.json"):
         (tmp_path / name).write_text("{")
     (tmp_path / "coarse" / "stage.json").unlink()
@@ -235,8 +234,8 @@ def test_what_is_missing_or_broken_is_left_out(tmp_path):
     assert "All trials" in page
 
 
-def test_names_of_a_model_of_ones_own_are_escaped(tmp_path):
-    path = write_search_report(write_own_search(tmp_path))
+def test_names_of_a_model_of_ones_own_are_escaped(search_folder, tmp_path):
+    path = write_search_report(search_folder.write_own_search(tmp_path))
     page = path.read_text()
     assert "<script" not in page
     assert "&lt;b&gt;build_model&lt;/b&gt;" in page
