@@ -873,7 +873,8 @@ def test_as_on_several_machines(tiny_recipe, tiny_source, tmp_path):
     out = tmp_path / "search"
     command = [sys.executable, "-m", "recipes", "search", str(tmp_path / "recipe.json")]
     command += [tiny_source, "--out", str(out), "--no-preflight", "--no-prune", "--json"]
-    command += ["--vary", "optimizer.learning_rate: log 1e-2..1", "--epochs", "2"]
+    command += ["--no-range-test", "--vary", "optimizer.learning_rate: log 1e-2..1"]
+    command += ["--epochs", "2"]
     command += ["--trials", "6", "--refine", "--seeds", "2"]
     started = []
     port = str(a_free_port())
