@@ -48,10 +48,11 @@ class Augmentation(keras.layers.Layer):
         if training:
             return element.replaced(*program(*given, self._seeds.next(), self._current_strength()))
         program.check_size_is_kept(element.images, type(self).__name__)
-        if not program.mixes:
+        if not program.mixes and program.output_dtype is None:
             return inputs
-        # Rows in evaluation too, so that one loss fits both.
-        return element.replaced(element.images, program.targets(element.labels), element.weights)
+        # Rows and the dtype in evaluation too, so that one loss and one model fit both.
+        labels = program.targets(element.labels) if program.mixes else element.labels
+        return element.replaced(program.as_output(element.images), labels, element.weights)
 
 
 class _OfOneFunction(Augmentation):
@@ -125,13 +126,14 @@ class MixAugmentation(_OfOneFunction):
 
 
 @functools.lru_cache(maxsize=256)
-def shared_program(keys, value_range, jit_compile="auto"):
+def shared_program(keys, value_range, jit_compile="auto", output_dtype=None):
     """Return the `Program` of layers; one for all that do the same, so that it is compiled once.
 
     Args:
         keys: `key()` of each layer, mixes last.
         value_range: Lowest and highest value of float images; `None` if it does not matter.
         jit_compile: As for `Program`.
+        output_dtype: As for `Program`.
     """
     made = [(kind, kind.made_of(arguments)) for kind, arguments in keys]
     return Program(
@@ -139,6 +141,7 @@ def shared_program(keys, value_range, jit_compile="auto"):
         [member for kind, member in made if issubclass(kind, MixAugmentation)],
         value_range=value_range,
         jit_compile=jit_compile,
+        output_dtype=output_dtype,
     )
 
 

@@ -9,6 +9,10 @@ processor's cache from the first operation to the last, and each operation is a 
 images chosen for it enter: the others cost nothing. Branches also keep XLA from fusing one
 operation into the next, which would make it compute the first again for every pixel the second
 reads.
+
+An operation on its own that makes each pixel from that pixel alone is done to the whole batch in
+one pass instead: the loop copies each image into and out of its cache and fills the result with
+zeros before, which takes longer than what such an operation computes.
 """
 
 import dataclasses
@@ -39,6 +43,10 @@ class Operation:
             `kind="color"` the image is float32 in `[0, 255]`, and so is what it returns. Otherwise
             it is uint8 or float32 in `[0, 255]` and `apply` returns either; a float result in place
             of uint8 is rounded. Values outside `[0, 255]` are clipped.
+        over_batch: Function like `apply` for a batch `(batch, height, width, channels)` at once,
+            uint8 or float32 whatever the kind, with a batch axis in all that was drawn;
+            `each_pixel` makes it of an `apply` that takes both. `None` where going image by image
+            is as quick.
         kind: `"geometry"`: neighbours are composed into one warp, see `matrix`. `"color"`: maps
             colours smoothly, so that between neighbours nothing is rounded. `"other"`: neither.
         matrix: For `"geometry"`, a function of what was drawn (with the batch axis, less
@@ -57,6 +65,7 @@ class Operation:
 
     sample: Callable[[Draw], dict[str, tf.Tensor]]
     apply: Callable[..., tf.Tensor]
+    over_batch: Callable[..., tf.Tensor] | None = None
     kind: Literal["geometry", "color", "other"] = "other"
     matrix: Callable[[dict[str, tf.Tensor], Draw], tf.Tensor] | None = None
     warp: tuple[tuple[str, Any], ...] | None = None
@@ -169,7 +178,28 @@ def _compiled_run(public, arguments, value_range, channels):
     return compiled(lambda images, seed: chain(images, seed, 1.0))
 
 
-def chain_of(operations, value_range=(0, 255)):
+def each_pixel(apply, dtype=None):
+    """Return the `over_batch` of an operation that makes each pixel from that pixel alone.
+
+    Args:
+        apply: `apply` of the operation, for images of any rank and entries that are broadcast
+            against them.
+        dtype: What images are cast to before, or `None`.
+    """
+
+    def over_batch(images, **drawn):
+        images = images if dtype is None else tf.cast(images, dtype)
+        return apply(images, **{name: _broadcast(value) for name, value in drawn.items()})
+
+    return over_batch
+
+
+def _broadcast(value):
+    """Insert axes for height and width, and for channels where there is none, behind the batch."""
+    return value[:, None, None, None] if value.shape.rank == 1 else value[:, None, None]
+
+
+def chain_of(operations, value_range=(0, 255), *, pass_follows=False, materialized=False):
     """Chain operations into one function, to be compiled.
 
     Neighbours of the kind `"geometry"` become one warp and neighbours of the kind `"color"` one
@@ -179,6 +209,10 @@ def chain_of(operations, value_range=(0, 255)):
     Args:
         operations: `Operation`s, at least one.
         value_range: Lowest and highest value of float images.
+        pass_follows: Whether another pass over the batch comes after in the same compiled function,
+            such as a cast: an operation done to the whole batch then costs no pass of its own.
+        materialized: Whether the result must be in memory, as what follows reads a value more than
+            once: what is done in a pass could be fused into it, and computed as often.
 
     Returns:
         Function `(images, seed, strength, window=None) -> images`. With a window `(first, total)`
@@ -188,6 +222,11 @@ def chain_of(operations, value_range=(0, 255)):
     names = [member.name for member in operations]
     repeats = [names[:place].count(name) for place, name in enumerate(names)]
     groups = stages(operations)
+    last = groups[-1][0] if len(groups[-1]) == 1 else None
+    # A loop before it would keep the image in the cache for it; a pass of its own would not.
+    ends_over_batch = (
+        bool(last and last.over_batch) and (pass_follows or len(groups) == 1) and not materialized
+    )
 
     def chain(images, seed, strength, window=None):
         sizes = _validation.image_sizes(images)
@@ -205,20 +244,49 @@ def chain_of(operations, value_range=(0, 255)):
                 rows = tf.nest.map_structure(lambda of_all: of_all[places], rows)
             drawn.append(rows)
             steps.append(step)
-
-        @tf.autograph.experimental.do_not_convert
-        def one(inputs):
-            image, *parameters = inputs
-            image = _to_working(image, value_range)
-            for step, row in zip(steps, parameters, strict=True):
-                image = step(image, row)
-            return _from_working(image, images.dtype, value_range)
-
-        shape = [size if isinstance(size, int) else None for size in sizes[1:]]
-        signature = tf.TensorSpec(shape, images.dtype)
-        return map_images(one, (images, *drawn), signature)
+        dtype = images.dtype
+        if not ends_over_batch:
+            return _image_by_image(images, drawn, steps, sizes, value_range)
+        if len(steps) > 1:
+            images = _image_by_image(images, drawn[:-1], steps[:-1], sizes, value_range, True)
+        else:
+            images = _to_working(images, value_range)
+        return _from_working(_pass(last, images, drawn[-1][0]), dtype, value_range)
 
     return chain
+
+
+def _image_by_image(images, drawn, steps, sizes, value_range, goes_on=False):
+    """Return images after some steps, one image after the other.
+
+    Args:
+        images: The batch.
+        drawn: What each step was given, nested tensors of shape `(batch, ...)`.
+        steps: Functions `(image, drawn) -> image`.
+        sizes: Of the result.
+        value_range: Of float images.
+        goes_on: Whether float images stay float32 in `[0, 255]`, as more is done to them.
+    """
+
+    @tf.autograph.experimental.do_not_convert
+    def one(inputs):
+        image, *parameters = inputs
+        image = _to_working(image, value_range)
+        for step, row in zip(steps, parameters, strict=True):
+            image = step(image, row)
+        return image if goes_on else _from_working(image, images.dtype, value_range)
+
+    shape = [size if isinstance(size, int) else None for size in sizes[1:]]
+    dtype = tf.float32 if goes_on and images.dtype != tf.uint8 else images.dtype
+    return map_images(one, (images, *drawn), tf.TensorSpec(shape, dtype))
+
+
+def _pass(member, images, drawn):
+    """Return images, uint8 or float32 in `[0, 255]`, changed by one operation where selected."""
+    drawn = dict(drawn)
+    selected = _broadcast(drawn.pop("selected"))
+    changed = _as_dtype(member.over_batch(images, **drawn), images.dtype)
+    return tf.where(selected, changed, images)
 
 
 def stages(operations):

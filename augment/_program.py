@@ -6,6 +6,9 @@ from augment import _random, _validation
 from augment._labels import label_targets, smooth_targets
 from augment._operation import chain_of, compiled
 
+# uint8 images keep their values, 0 to 255, in all of them.
+OUTPUT_DTYPES = ("float32", "float16", "bfloat16")
+
 
 class Program:
     """Image operations and batch mixes, compiled together, once for every shape of batch.
@@ -15,13 +18,24 @@ class Program:
         mixes: `mixing.Mix`es, done to the batch after that.
         value_range: Lowest and highest value of float images; `None` if it does not matter.
         jit_compile: Whether XLA compiles it: `True`, `False`, or `"auto"` to try first.
+        output_dtype: What images are cast to at the end, a float dtype; `None` for that which they
+            came in.
     """
 
-    def __init__(self, operations, mixes=(), value_range=(0, 255), jit_compile="auto"):
+    def __init__(
+        self,
+        operations,
+        mixes=(),
+        value_range=(0, 255),
+        jit_compile="auto",
+        output_dtype=None,
+    ):
         self.operations = tuple(operations)
         self.mixes = tuple(mixes)
         self.value_range = value_range and _validation.check_value_range(value_range)
         _validation.check_choice("jit_compile", jit_compile, (True, False, "auto"))
+        _validation.check_choice("output_dtype", output_dtype, (None, *OUTPUT_DTYPES))
+        self.output_dtype = output_dtype
         self._jit_compile = jit_compile
         self._compiled = None
 
@@ -41,15 +55,16 @@ class Program:
                 other images of the batch.
 
         Returns:
-            Images of the same dtype; with mixes, targets float32 `(batch, classes)` and weights
-            float32 of the shape they came in, else labels and weights as they are.
+            Images of the same dtype, or of `output_dtype`; with mixes, targets float32
+            `(batch, classes)` and weights float32 of the shape they came in, else labels and
+            weights as they are.
         """
         images = _validation.check_images(images, self.value_range)
         seed, strength = _random.check_seed(seed), tf.cast(strength, tf.float64)
         if not self.mixes:
             if self.operations:
                 images, _ = self._run(images, None, seed, strength, window)
-            return images, labels, weights
+            return self.as_output(images), labels, weights
         if window is not None:
             raise ValueError("mixes need the whole batch, received a window of it")
         # Outside XLA: it would drop the check that labels are below `classes`, and its fused
@@ -68,6 +83,10 @@ class Program:
         for mix in self.mixes:
             rows = smooth_targets(rows, mix.label_smoothing)
         return images, rows, weights
+
+    def as_output(self, images):
+        """Return images cast to `output_dtype`."""
+        return images if self.output_dtype is None else tf.cast(images, self.output_dtype)
 
     def check_size_is_kept(self, images, name):
         """Raise `ValueError` if training would change the height or width of images."""
@@ -103,9 +122,15 @@ class Program:
 
     def _body(self, images, rows, seed, strength, window=None):
         if self.operations:
-            chain = chain_of(self.operations, self.value_range)
+            chain = chain_of(
+                self.operations,
+                self.value_range,
+                pass_follows=self.output_dtype is not None,
+                materialized=bool(self.mixes),
+            )
             images = chain(images, seed, strength, window)
         for count, mix in enumerate(self.mixes):
             own = _random.fold_seed(seed, count) if count else seed
             images, rows = mix(images, rows, own, strength)
-        return images, rows
+        # Here, where XLA makes it part of the last pass.
+        return self.as_output(images), rows

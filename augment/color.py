@@ -1,6 +1,7 @@
 """Change the colours of images smoothly: brightness, contrast, saturation, hue, grey.
 
-The functions on one image take and give float32 in `[0, 255]`, shape `(height, width, channels)`.
+The functions on one image take and give float32 in `[0, 255]`, shape `(height, width, channels)`;
+those that make each pixel from that pixel alone take batches as well.
 Grey is the luma of ITU-R 601, `0.299 R + 0.587 G + 0.114 B`, as in PIL and torchvision. What needs
 colours treats a grey image (one channel) as an RGB image whose three channels are equal, so turning
 or strengthening colours leaves it as it is; other numbers of channels are refused, also 4, since
@@ -11,10 +12,12 @@ import numpy as np
 import tensorflow as tf
 
 from augment import _validation
-from augment._operation import Operation, operation
+from augment._operation import Operation, each_pixel, operation
 
 # ITU-R BT.601: shares of red, green and blue in grey.
 LUMA = np.array([0.299, 0.587, 0.114])
+# The same in 65536 parts, which add up to all of them.
+_LUMA_PARTS = np.round(LUMA * 2**16).astype(int)
 
 # RGB to YIQ of NTSC; the rows of I and Q add up to 0, so that greys have neither.
 _YIQ = np.array([LUMA, [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
@@ -56,22 +59,19 @@ def adjust_saturation(image, factor):
         factor: Scalar, at least 0; 0 gives grey, 1 changes nothing.
     """
     image = check_color("saturation", image)
-    if image.shape[2] == 1:
+    if image.shape[-1] == 1:
         return image
-    red, green, blue = _planes(image)
-    gray = LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
-    return _clipped(image * factor + gray * (1.0 - factor))
+    return _clipped(image * factor + _luma(image) * (1.0 - factor))
 
 
 def adjust_hue(image, turns):
     """Turn the hue of the HSV colour space; saturation and value stay.
 
-    Computed for each channel from `value` (the largest of the three), `chroma` (largest less
-    smallest) and the distance of the pixel's hue from the channel's own, in sixths of a turn: up to
-    one sixth away the channel has the full value, from two on it has lost all chroma, and between
-    it falls linearly. Times the chroma, the distance is `1.5 * chroma - excess + clip(excess,
-    -chroma, chroma) / 2` with `excess` three times the channel less the sum of all: so nothing is
-    divided, greys need no case of their own, and no turn gives the same image exactly.
+    Computed from `value` (the largest of the three channels), `chroma` (largest less smallest) and
+    the hue in sixths of a turn: up to one sixth away from a channel's own hue the channel has the
+    full value, from two on it has lost all chroma, and between it falls linearly. All distances are
+    kept times the chroma: so nothing is divided, greys need no case of their own, and no turn gives
+    the same image exactly.
 
     Args:
         image: RGB; a grey image stays as it is.
@@ -81,21 +81,21 @@ def adjust_hue(image, turns):
         Smith, "Color Gamut Transform Pairs", 1978 (the hexagonal model, as in `colorsys`).
     """
     image = check_color("hue", image)
-    if image.shape[2] == 1:
+    if image.shape[-1] == 1:
         return image
     turns = tf.cast(turns, tf.float32)
     sixths = 6.0 * (turns - tf.round(turns))
     red, green, blue = _planes(image)
     value = tf.maximum(tf.maximum(red, green), blue)
     chroma = value - tf.minimum(tf.minimum(red, green), blue)
-    total = red + green + blue
-    excess = tf.clip_by_value(3.0 * image - total, -chroma, chroma)
-    distance = (1.5 * chroma + total) - 3.0 * image + 0.5 * excess
-    # The pixel's hue lies from the channel towards the next one, so turning goes further away.
-    onwards = _as_channels(green >= blue, blue >= red, red >= green)
-    turned = tf.abs(distance + tf.where(onwards, sixths * chroma, -sixths * chroma))
-    # Half round the circle, 3 sixths, is furthest away.
-    lost = 2.0 * chroma - tf.abs(turned - 3.0 * chroma)
+    # From red, at 0, to green, at 2, and blue, at -2; less than 1 from the largest.
+    from_green, from_blue = 2.0 * chroma + (blue - red), (red - green) - 2.0 * chroma
+    hue = tf.where(green >= value, from_green, from_blue)
+    hue = tf.where(red >= value, green - blue, hue) + sixths * chroma
+    hue -= tf.where(hue > 3.0 * chroma, 6.0 * chroma, 0.0)
+    distance = tf.abs(hue - chroma * tf.constant([0.0, 2.0, -2.0]))
+    # Up to 6 sixths: half round the circle, 3 sixths, is furthest away.
+    lost = 2.0 * chroma - tf.abs(distance - 3.0 * chroma)
     return value - tf.clip_by_value(lost, 0.0, chroma)
 
 
@@ -114,7 +114,7 @@ def rotate_hue_linear(image, turns):
         Color" (beesbuzz.biz/code/16-hsv-color-transforms).
     """
     image = check_color("rotate_hue_linear", image)
-    if image.shape[2] == 1:
+    if image.shape[-1] == 1:
         return image
     angle = 2.0 * np.pi * tf.cast(turns, tf.float32)
     # The identity and what is added to it, so that no turn changes nothing at all.
@@ -127,19 +127,32 @@ def rotate_hue_linear(image, turns):
 
 
 def to_gray(image):
-    """Replace each pixel's channels by its grey; the number of channels stays."""
+    """Replace each pixel's channels by its grey; the number of channels stays.
+
+    Args:
+        image: RGB, or grey, which stays as it is; float32, or uint8, for which the grey is computed
+            in whole numbers as PIL's `convert("L")` does, and rounded to nearest.
+    """
     image = check_color("gray", image)
-    if image.shape[2] == 1:
+    if image.shape[-1] == 1:
         return image
-    return mix_channels(image, tf.constant(np.tile(LUMA[:, None], (1, 3)), tf.float32))
+    if image.dtype == tf.uint8:
+        total = sum(
+            tf.cast(plane, tf.int32) * int(share)
+            for plane, share in zip(_planes(image), _LUMA_PARTS, strict=True)
+        )
+        gray = tf.cast(tf.bitwise.right_shift(total + 2**15, 16), tf.uint8)
+    else:
+        gray = _luma(image)
+    return tf.broadcast_to(gray, tf.shape(image))
 
 
 def check_color(name, image):
     """Return `image` with a known number of channels, 1 or 3, or raise `ValueError`."""
     image = tf.convert_to_tensor(image)
-    channels = image.shape[2]
+    channels = image.shape[-1]
     if channels is None:
-        return tf.ensure_shape(image, (None, None, 3))
+        return tf.ensure_shape(image, [*image.shape[:-1], 3])
     if channels not in (1, 3):
         raise ValueError(
             f"images must have 1 channel (grey) or 3 (RGB) for {name}, received: {channels} "
@@ -159,19 +172,13 @@ def _planes(image):
 
     XLA turns arithmetic of these with the image into vector code, eight pixels at a time.
     """
-    return image[:, :, 0:1], image[:, :, 1:2], image[:, :, 2:3]
+    return image[..., 0:1], image[..., 1:2], image[..., 2:3]
 
 
-def _as_channels(red, green, blue):
-    """Return three bool planes as the channels of one tensor.
-
-    As `tf.concat`, which XLA however compiles to a jump for each value, five times as slow in all.
-    """
-    shifted = [
-        tf.pad(plane, [[0, 0], [0, 0], [place, 2 - place]])
-        for place, plane in enumerate((red, green, blue))
-    ]
-    return shifted[0] | shifted[1] | shifted[2]
+def _luma(image):
+    """Return the grey of a float32 RGB image, `(height, width, 1)`."""
+    red, green, blue = _planes(image)
+    return LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
 
 
 def _mean_gray(image):
@@ -192,6 +199,10 @@ def _clipped(image):
     return tf.clip_by_value(image, 0.0, 255.0)
 
 
+def _in_float(kernel):
+    return each_pixel(kernel, tf.float32)
+
+
 @operation
 def random_brightness(*, factor=0.2):
     """Multiply all values of each image by a factor of its own.
@@ -210,7 +221,7 @@ def random_brightness(*, factor=0.2):
     def sample(draw):
         return {"factor": draw.uniform("factor", low, high, neutral=1.0)}
 
-    return Operation(sample, adjust_brightness, kind="color")
+    return Operation(sample, adjust_brightness, _in_float(adjust_brightness), kind="color")
 
 
 @operation
@@ -231,7 +242,7 @@ def random_brightness_shift(*, delta=0.2):
     def sample(draw):
         return {"delta": 255.0 * draw.uniform("delta", low, high, neutral=0.0)}
 
-    return Operation(sample, shift_brightness, kind="color")
+    return Operation(sample, shift_brightness, _in_float(shift_brightness), kind="color")
 
 
 @operation
@@ -275,7 +286,7 @@ def random_saturation(*, factor=0.2):
     def sample(draw):
         return {"factor": draw.uniform("factor", low, high, neutral=1.0)}
 
-    return Operation(sample, adjust_saturation, kind="color")
+    return Operation(sample, adjust_saturation, _in_float(adjust_saturation), kind="color")
 
 
 @operation
@@ -296,7 +307,7 @@ def random_hue(*, turns=0.1):
     def sample(draw):
         return {"turns": draw.uniform("turns", low, high, neutral=0.0)}
 
-    return Operation(sample, adjust_hue, kind="color")
+    return Operation(sample, adjust_hue, _in_float(adjust_hue), kind="color")
 
 
 @operation
@@ -336,7 +347,12 @@ def random_grayscale(*, probability=0.1):
     """
     probability = _validation.check_number("probability", probability, 0, 1)
     return Operation(
-        lambda draw: {}, to_gray, kind="color", scales="probability", probability=probability
+        lambda draw: {},
+        to_gray,
+        each_pixel(to_gray),
+        kind="color",
+        scales="probability",
+        probability=probability,
     )
 
 

@@ -33,6 +33,13 @@ def random_flip(*, horizontal=True, vertical=False, probability=0.5):
         image = tf.cond(flips[0], lambda: image[:, ::-1], lambda: image)
         return tf.cond(flips[1], lambda: image[::-1], lambda: image)
 
+    def over_batch(images, flips):
+        for place, axis in enumerate((2, 1)):
+            if (horizontal, vertical)[place]:
+                flipped = tf.reverse(images, [axis])
+                images = tf.where(flips[:, place, None, None, None], flipped, images)
+        return images
+
     def matrix(drawn, draw):
         signs = tf.where(drawn["flips"], tf.constant(-1.0, tf.float64), 1.0)
         ends = tf.cast(tf.stack([draw.width - 1, draw.height - 1]), tf.float64)
@@ -45,4 +52,4 @@ def random_flip(*, horizontal=True, vertical=False, probability=0.5):
         ]
         return tf.stack([tf.stack(row, axis=-1) for row in rows], axis=-2)
 
-    return Operation(sample, apply, kind="geometry", matrix=matrix)
+    return Operation(sample, apply, over_batch, kind="geometry", matrix=matrix)

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from augment import _validation, color
-from augment._operation import Operation, operation
+from augment._operation import Operation, each_pixel, operation
 
 # Published with fb.resnet.torch (Gross and Wilber, 2016) and used since for ImageNet: components of
 # the RGB values of its training images, scaled to [0, 1]. Columns are the eigenvectors.
@@ -28,14 +28,15 @@ def shift_colors(image, shift):
 
     Args:
         image: As many channels as `shift` has numbers; or one, if these are red, green and blue: it
-            then gets their grey.
-        shift: Shape `(channels,)`.
+            then gets their grey. Or a batch of images.
+        shift: Shape `(channels,)`; for a batch `(batch, 1, 1, channels)`.
     """
-    count, channels = shift.shape[0], image.shape[2]
+    count, channels = shift.shape[-1], image.shape[-1]
     if channels is None:
-        image = tf.ensure_shape(image, (None, None, count))
+        image = tf.ensure_shape(image, [*image.shape[:-1], count])
     elif channels == 1 and count == 3:
-        shift = tf.reduce_sum(shift * tf.constant(color.LUMA, tf.float32))
+        luma = tf.constant(color.LUMA, tf.float32)
+        shift = tf.reduce_sum(shift * luma, axis=-1, keepdims=True)
     elif channels != count:
         expected = "1 channel (grey) or 3 (RGB)" if count == 3 else f"{count} channels"
         raise ValueError(
@@ -77,7 +78,8 @@ def random_lighting(*, components="imagenet", deviation=0.1):
         # Summed in a fixed order, so that the shift is the same bits wherever it is computed.
         return {"shift": sum(amounts[:, i, None] * steps[i] for i in range(len(values)))}
 
-    return Operation(sample, shift_colors, kind="color")
+    over_batch = each_pixel(shift_colors, tf.float32)
+    return Operation(sample, shift_colors, over_batch, kind="color")
 
 
 def check_components(components):

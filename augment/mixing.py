@@ -7,8 +7,8 @@ what one of the two loses the other gets; the middle image of an odd batch stays
 of one is returned unmixed.
 
 Weights are multiples of 1/65536 and uint8 images are mixed in whole numbers, so a seed gives the
-same pixels in eager code, in `tf.data` and under XLA. As the image operations do, it works image by
-image in one compiled loop: an image is read and written once, whichever way it is mixed.
+same pixels in eager code, in `tf.data` and under XLA. The whole batch is mixed in one pass, in
+which an image and its partner are read and the result is written once, whichever way it is mixed.
 """
 
 import dataclasses
@@ -20,7 +20,6 @@ import tensorflow as tf
 
 from augment import _random, _validation
 from augment._labels import check_smoothing
-from augment._loop import map_images
 from augment._program import Program
 
 # MixUp's weights are whole numbers of this part of 1: 255 * 2**16 still fits an int32.
@@ -71,26 +70,15 @@ class Mix:
                 f"{images.shape[0]} images, {rows.shape[0]} labels"
             )
 
-        @tf.autograph.experimental.do_not_convert
-        def one(inputs):
-            image, mine = inputs
-
-            def partner():
-                # Not `images[...]`: XLA would take the seed for a constant, and compile anew for
-                # every seed.
-                return tf.gather(images, mine["partner"])
-
-            def changed():
-                return tf.cond(
-                    mine["kind"] == _BLENDED,
-                    lambda: _blend(image, partner(), mine["share"]),
-                    lambda: _paste(image, partner(), mine["box"]),
-                )
-
-            return tf.cond(mine["kind"] == _STAYS, lambda: image, changed)
-
-        signature = tf.TensorSpec(images.shape[1:], images.dtype)
-        mixed = map_images(one, (images, drawn), signature)
+        # Not by slices: XLA would take the seed for a constant, and compile anew for every seed.
+        partners, kinds = tf.gather(images, drawn["partner"]), _broadcast(drawn["kind"])
+        mixed = images
+        if self.mixup_alpha:
+            blended = _blend(images, partners, _broadcast(drawn["share"]))
+            mixed = tf.where(kinds == _BLENDED, blended, mixed)
+        if self.cutmix_alpha:
+            inside = (kinds == _CUT) & _is_inside(drawn["box"], sizes)
+            mixed = tf.where(inside, partners, mixed)
         return mixed, _blend_rows(rows, drawn, sizes)
 
     def _draw(self, seed, sizes, strength):
@@ -346,30 +334,33 @@ def _centred_box(sides, centre, height, width):
     return tf.stack([top, left, bottom, right], axis=1)
 
 
-def _blend(image, partner, share):
-    """Return `image` with `share` of 65536 parts of it replaced by `partner`."""
-    if image.dtype == tf.uint8:
-        own = tf.cast(image, tf.int32) * (_ONE - share)
-        total = own + tf.cast(partner, tf.int32) * share + _ONE // 2
+def _broadcast(value):
+    """Return `(batch,)` as `(batch, 1, 1, 1)`."""
+    return value[:, None, None, None]
+
+
+def _blend(images, partners, share):
+    """Return `images` with `share` of 65536 parts of them replaced by `partners`."""
+    if images.dtype == tf.uint8:
+        own = tf.cast(images, tf.int32) * (_ONE - share)
+        total = own + tf.cast(partners, tf.int32) * share + _ONE // 2
         return tf.cast(tf.bitwise.right_shift(total, 16), tf.uint8)
     share = tf.cast(share, tf.float32) / _ONE
-    own = tf.cast(image, tf.float32) * (1.0 - share)
-    return tf.cast(own + tf.cast(partner, tf.float32) * share, image.dtype)
+    own = tf.cast(images, tf.float32) * (1.0 - share)
+    return tf.cast(own + tf.cast(partners, tf.float32) * share, images.dtype)
 
 
-def _paste(image, partner, box):
-    """Return `image` with the pixels inside `box` (top, left, bottom, right) of `partner`."""
-    height, width, channels = (
-        tf.shape(image)[axis] if size is None else size
-        for axis, size in enumerate(image.shape.as_list())
-    )
-    rows, numbers = tf.range(height)[:, None], tf.range(width * channels)[None]
-    inside = (rows >= box[0]) & (rows < box[2])
-    # In a row all channels lie side by side, which the processor compares many at a time.
-    inside &= (numbers >= box[1] * channels) & (numbers < box[3] * channels)
-    flat = (height, width * channels)
-    pasted = tf.where(inside, tf.reshape(partner, flat), tf.reshape(image, flat))
-    return tf.reshape(pasted, (height, width, channels))
+def _is_inside(box, sizes):
+    """Return bool `(batch, height, width, 1)`: whether pixels are inside the box of their image.
+
+    Args:
+        box: int32 `(batch, 4)`; top, left, bottom, right.
+        sizes: Of the images.
+    """
+    top, left, bottom, right = (edge[:, None] for edge in tf.unstack(box, axis=1))
+    rows, columns = tf.range(sizes[1]), tf.range(sizes[2])
+    rows, columns = (rows >= top) & (rows < bottom), (columns >= left) & (columns < right)
+    return (rows[:, :, None] & columns[:, None])[..., None]
 
 
 def _blend_rows(rows, drawn, sizes):

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from augment import _random, _validation
 from augment._barrier import materialize
-from augment._operation import Operation, operation
+from augment._operation import Operation, each_pixel, operation
 
 # What makes a sum of four bytes normal: coefficients of z, z**3, z**5, z**7, where z is the sum
 # less its mean in units of 256. Fitted to the quantiles of the normal distribution by least
@@ -25,9 +25,9 @@ def add_gaussian_noise(image, deviation, key):
     """Add normal noise, a number of its own for every value.
 
     Args:
-        image: float32 in `[0, 255]`, `(height, width, channels)`.
-        deviation: Scalar, standard deviation in levels.
-        key: uint32 scalar; other keys give unrelated noise.
+        image: float32 in `[0, 255]`, `(height, width, channels)`; or a batch of them.
+        deviation: Scalar, standard deviation in levels; for a batch `(batch, 1, 1, 1)`.
+        key: uint32 scalar; other keys give unrelated noise. For a batch `(batch, 1, 1, 1)`.
 
     Returns:
         float32 of the same shape, clipped to `[0, 255]`.
@@ -81,7 +81,10 @@ def add_salt_and_pepper_noise(image, share, salt, key):
 
 
 def _words(image, key):
-    return tf.reshape(_random.noise_words(key, tf.size(image)), tf.shape(image))
+    """Return the words of `_random.noise_at` for each value of an image, or of all of a batch."""
+    sizes = _validation.image_sizes(image)[-3:]
+    places = tf.reshape(tf.range(tf.reduce_prod(sizes)), sizes)
+    return _random.noise_at(key, places)
 
 
 def _shifted(words, bits):
@@ -175,7 +178,8 @@ def random_gaussian_noise(*, deviation=(0.0, 25.0)):
             "key": draw.keys("noise"),
         }
 
-    return Operation(sample, add_gaussian_noise, kind="color")
+    over_batch = each_pixel(add_gaussian_noise, tf.float32)
+    return Operation(sample, add_gaussian_noise, over_batch, kind="color")
 
 
 @operation

@@ -2,15 +2,16 @@
 
 Each function of one image treats every channel alike and on its own, whatever their number (a
 fourth one is not taken for transparency). It takes uint8 or float32 in `[0, 255]` and returns the
-same dtype. Where an operation is defined on the 256 levels of uint8 (posterize, equalize,
-autocontrast), a float image is rounded to them first, so that both give the same.
+same dtype; the first three take batches as well, with an argument for each image. Where an
+operation is defined on the 256 levels of uint8 (posterize, equalize, autocontrast), a float image
+is rounded to them first, so that both give the same.
 """
 
 import tensorflow as tf
 
 from augment import _validation
 from augment._barrier import materialize
-from augment._operation import Operation, operation
+from augment._operation import Operation, each_pixel, operation
 
 
 def invert(image):
@@ -127,7 +128,34 @@ def autocontrast(image, cutoff=0):
     products = materialize(tf.cast(products, tf.float64) * scale, _opaque(levels))
     stretched = tf.cast(tf.clip_by_value(products[:256] - products[256:], 0.0, 255.0), tf.int32)
     table = tf.where(high > low, stretched, ramp[:, None])
-    return tf.cast(_look_up(levels, table), image.dtype)
+    whole = _stretched(ramp[:, None], low, high)
+    # What is left of a whole number may lie below it: for one pair of extremes in five and channel.
+    result = tf.cond(
+        tf.reduce_all(table == tf.cast(whole, tf.int32)),
+        lambda: _stretched(levels, low, high),
+        lambda: _look_up(levels, table),
+    )
+    return tf.cast(result, image.dtype)
+
+
+def _stretched(levels, low, high):
+    """Return `255 * (levels - low) // (high - low)` in `[0, 255]` as uint8, `levels` if equal.
+
+    Several at a time, where a table is looked up one by one. In float32 all differences are exact,
+    and half a level keeps quotients further from the next whole number than rounding goes.
+
+    Args:
+        levels: Of an image, or int32 of a shape that is broadcast against that of the others.
+        low: int32 `(channels,)`.
+        high: Likewise.
+    """
+    is_flat = high <= low
+    scale = 255.0 / tf.cast(tf.where(is_flat, 255, high - low), tf.float32)
+    start = tf.cast(tf.where(is_flat, 0, low), tf.float32)
+    # Half of what one level adds to 255 times the difference, as a share of the quotient.
+    half = scale * (0.5 / 255.0)
+    stretched = (tf.cast(levels, tf.float32) - start) * scale + half
+    return tf.cast(tf.clip_by_value(stretched, 0.0, 255.0), tf.uint8)
 
 
 def _levels(image):
@@ -194,7 +222,7 @@ def random_invert():
         >>> random_invert(images, [0, 0])[0, 0, :, 0].numpy().tolist()
         [255, 155]
     """
-    return Operation(lambda draw: {}, invert, scales="probability")
+    return Operation(lambda draw: {}, invert, each_pixel(invert), scales="probability")
 
 
 @operation
@@ -217,7 +245,7 @@ def random_posterize(*, bits=(4, 8)):
         drawn = tf.floor(low + (high + 1 - low) * unit)
         return {"bits": tf.cast(tf.round(8 + draw.strength * (drawn - 8)), tf.int32)}
 
-    return Operation(sample, posterize)
+    return Operation(sample, posterize, each_pixel(posterize))
 
 
 def _check_bits(bits):
@@ -249,7 +277,7 @@ def random_solarize(*, threshold=(0.0, 256.0)):
     def sample(draw):
         return {"threshold": draw.uniform("threshold", low, high, neutral=256.0)}
 
-    return Operation(sample, solarize)
+    return Operation(sample, solarize, each_pixel(solarize))
 
 
 @operation

@@ -9,11 +9,11 @@ side by side, the median ratio. Images are random bytes in memory, uint8, in bat
     python benchmarks/augmentation.py --training
 
 Columns, in thousand images per second of processor time unless said otherwise:
-    ours      a function of `augment` in `Dataset.map`, uint8 in, its result cast to float32, which
-              is what the others give; wall: the same on the clock
+    ours      a pipeline of `augment` in `Dataset.map`, uint8 in, with `output_dtype="float32"`,
+              which is what the others give; wall: the same on the clock
     Keras     the stock layers in `Dataset.map`, on uint8 or on float32 images, whichever is faster
     target    the ratio that is wanted; met: yes, no, or uint8 where only the next column meets it
-    uint8     ours without the cast: what the pipeline hands to the model
+    uint8     ours without `output_dtype`: what the pipeline of a recipe hands to the model
     peer      albumentations image by image, stacked and cast to float32; for MixUp and CutMix
               kornia, which is given float32. Left out where not installed. `!` marks where ours is
               slower though it should not be.

@@ -53,15 +53,16 @@ def _measure(row, size, options, floor):
     result = {"row": row.name, "title": row.title, "size": size, "target": row.target(size)}
     sides, memory = {}, PeakMemory()
     if row.name == "floor":
-        sides["ours"] = MappedSide(_as_float(_unchanged), images, labels, options.cores)
+        sides["ours"] = MappedSide(_cast, images, labels, options.cores)
     else:
         try:
-            function = ours.ROWS[row.name](size)
+            make = ours.ROWS[row.name]
+            function = make(size, "float32")
         except (AttributeError, KeyError) as error:
             return {**result, "skipped": str(error)}
         with memory:
-            sides["ours"] = MappedSide(_as_float(function), images, labels, options.cores)
-        sides["uint8"] = MappedSide(function, images, labels, options.cores)
+            sides["ours"] = MappedSide(function, images, labels, options.cores)
+        sides["uint8"] = MappedSide(make(size), images, labels, options.cores)
     if row.name in stock.ROWS and options.keras:
         make = stock.ROWS[row.name]
         sides["keras"] = faster_input(lambda: make(size), images, labels, options.cores)
@@ -108,20 +109,8 @@ def _peer(name, size, images, labels):
     return {"peer": CalledSide(mixes[name], len(images))} if name in mixes else {}
 
 
-def _unchanged(images, _labels, _seed):
-    return images
-
-
-def _as_float(function):
-    """Return the function with its images cast to float32, which is what the others give."""
-
-    def run(images, labels, seed):
-        results = function(images, labels, seed)
-        if isinstance(results, tuple):
-            return tf.cast(results[0], tf.float32), *results[1:]
-        return tf.cast(results, tf.float32)
-
-    return run
+def _cast(images, _labels, _seed):
+    return tf.cast(images, tf.float32)
 
 
 HEADER = (

@@ -50,6 +50,7 @@ QUICK = {
     *("random_affine", "random_color_jitter", "random_equalize", "random_gaussian_blur"),
     *("random_flip", "random_erasing", "random_resized_crop", "random_shot_noise"),
 }
+GREYS_STAY = {"random_grayscale", "random_hue", "random_saturation"}
 SHAPE = (3, 8, 10, 3)
 SEED = (3, 4)
 
@@ -145,7 +146,33 @@ def test_draws_and_pixels_are_the_same_everywhere(name, images):
         assert np.abs(pixels.numpy().astype(int) - first[1].numpy()).max() <= 1, way
 
 
-# What follows runs as plain Python, which the test above finds equal to what is compiled.
+OVER_BATCHES = [name for name in sorted(FUNCTIONS) if operation_of(name).over_batch is not None]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", OVER_BATCHES)
+@pytest.mark.sampled(4)
+def test_a_batch_at_once_is_one_image_after_the_other(name, channels, images):
+    """Greys of uint8 images are computed in whole numbers at once and in float32 one by one."""
+    operation = operation_of(name, probability=0.6)
+    at_once, one_by_one = (
+        _operation.chain_of([operation], materialized=materialized)
+        for materialized in (False, True)
+    )
+    images = tf.constant(np.tile(images, (4, 1, 1, 1))[..., :channels])
+    result, expected = (
+        tf.function(chain, jit_compile=True, autograph=False)(images, SEED, 1.0)
+        for chain in (at_once, one_by_one)
+    )
+    difference = np.abs(result.numpy().astype(int) - expected)
+    assert difference.max() <= (1 if name == "random_grayscale" else 0)
+    assert (difference != 0).mean() < 0.005
+    changed = (result != images).numpy().any((1, 2, 3))
+    assert not changed.all(), "some are not chosen"
+    assert changed.any() or (channels == 1 and name in GREYS_STAY)
+
+
+# What follows runs as plain Python, which a test above finds equal to what is compiled.
 
 
 @pytest.mark.slow

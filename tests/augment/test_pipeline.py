@@ -296,6 +296,47 @@ class TestStrength:
             simple(strength=value)
 
 
+OUTPUT_STEPS = {
+    "in one pass": [augment.RandomHue(0.3)],
+    "after a loop": [augment.RandomCrop(2), augment.RandomSaturation(0.5)],
+    "in a loop": [augment.RandomCrop(2), augment.Cutout(3)],
+    "mixed": [augment.RandomBrightness(0.5), augment.MixUpOrCutMix(classes=CLASSES)],
+    "nothing": [],
+}
+
+
+class TestOutputDtype:
+    @pytest.mark.parametrize("steps", OUTPUT_STEPS.values(), ids=OUTPUT_STEPS)
+    @pytest.mark.sampled(3)
+    def test_it_is_what_a_cast_gives(self, data, steps):
+        plain = augment.Pipeline(steps, seed=7).map(batched(*data))
+        for dtype in ("float32", "bfloat16"):
+            pipeline = augment.Pipeline(steps, seed=7, output_dtype=dtype)
+            result = list(pipeline.map(batched(*data)))
+            assert_equal(result, [(tf.cast(images, dtype), rows) for images, rows in plain])
+            assert result[0][0].dtype == dtype
+
+    def test_floats_in_another_range(self, data):
+        steps = [augment.RandomCrop(2), augment.RandomBrightness(0.5)]
+        images = batched((data[0] / 255).astype("float32"))
+        plain, halved = (
+            augment.Pipeline(steps, seed=7, value_range=(0, 1), output_dtype=dtype).map(images)
+            for dtype in (None, "float16")
+        )
+        for one, other in zip(plain, halved, strict=True):
+            assert other.dtype == tf.float16
+            np.testing.assert_allclose(other, one, atol=1e-3)
+
+    def test_evaluation_gives_it_too(self, data):
+        pipeline = augment.Pipeline([augment.RandomFlip()], seed=7, output_dtype="float32")
+        for training in (False, True):
+            images, labels = pipeline(data, training=training)
+            assert images.dtype == tf.float32
+            np.testing.assert_array_equal(labels, data[1])
+        np.testing.assert_array_equal(pipeline(data)[0], data[0])
+        assert augment.Pipeline([]).get_config()["output_dtype"] is None
+
+
 class TestAsLayer:
     def test_each_call_draws_anew_and_only_in_training(self, data):
         pipeline = simple()
@@ -312,6 +353,7 @@ class TestAsLayer:
             [simple(), augment.RandomErasing(scale=(0.1, 0.2)), augment.MixUp(classes=CLASSES)],
             seed=3,
             jit_compile=False,
+            output_dtype="float16",
             strength=0.5,
             name="mine",
         )
@@ -319,6 +361,7 @@ class TestAsLayer:
         assert saved["registered_name"] == "keras_recipes>Pipeline"
         again = keras.saving.deserialize_keras_object(saved)
         assert (again.seed, again.jit_compile, again.strength) == (3, False, 0.5)
+        assert again.output_dtype == "float16"
         assert again.name == "mine"
         assert str(again) == str(pipeline)
         assert_equal(list(again.map(batched(*data))), list(pipeline.map(batched(*data))))
@@ -424,6 +467,7 @@ class TestBadInput:
             ({"seed": 2**32}, r"seed must be below 2\*\*32"),
             ({"value_range": (1, 0)}, "value_range must be two rising numbers"),
             ({"jit_compile": "yes"}, "jit_compile must be True or False or 'auto'"),
+            ({"output_dtype": "uint8"}, "output_dtype must be None or 'float32' or 'float16' or"),
         ],
     )
     def test_arguments(self, keywords, message):

@@ -87,14 +87,18 @@ def test_autocontrast_has_pythons_rounding_for_every_lowest_and_highest_level(ji
     """All pairs at once, each a channel, by PIL's arithmetic: `int(level * scale + offset)`.
 
     Where the true value is whole, its rounding errors decide, and a fused multiply-add fails.
+    Channels where they decide nothing, without the others, take a faster way.
     """
     low, high = np.triu_indices(256, 1)
     levels = np.clip(np.arange(256)[:, None], low, high)
     scale = 255.0 / (high - low)
     expected = np.clip((levels * scale + -low * scale).astype(int), 0, 255)
     function = tf.function(tone.autocontrast, jit_compile=jit_compile, autograph=False)
-    result = function(tf.constant(levels[:, None], tf.uint8))
-    np.testing.assert_array_equal(result[:, 0], expected)
+    exact = (expected == (levels - low) * 255 // (high - low)).all(0)
+    assert 0.7 < exact.mean() < 0.9
+    for chosen in (slice(None), exact):
+        result = function(tf.constant(levels[:, None, chosen], tf.uint8))
+        np.testing.assert_array_equal(result[:, 0], expected[:, chosen])
 
 
 @pytest.mark.parametrize("ours", [tone.equalize, tone.autocontrast, tone.posterize])
