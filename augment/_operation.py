@@ -95,6 +95,10 @@ class Operation:
         return drawn, draw
 
 
+# Chance from which an operation is done to the whole batch: images that are not chosen cost there as
+# much as others, and only copies in the loop.
+_OFTEN = 0.25
+
 _SHARED_PARAMETERS = {
     "images": inspect.Parameter("images", inspect.Parameter.POSITIONAL_OR_KEYWORD),
     "seed": inspect.Parameter("seed", inspect.Parameter.POSITIONAL_OR_KEYWORD),
@@ -222,10 +226,14 @@ def chain_of(operations, value_range=(0, 255), *, pass_follows=False, materializ
     names = [member.name for member in operations]
     repeats = [names[:place].count(name) for place, name in enumerate(names)]
     groups = stages(operations)
-    last = groups[-1][0] if len(groups[-1]) == 1 else None
-    # A loop before it would keep the image in the cache for it; a pass of its own would not.
+    last = groups[-1][0]
     ends_over_batch = (
-        bool(last and last.over_batch) and (pass_follows or len(groups) == 1) and not materialized
+        len(groups[-1]) == 1
+        and last.over_batch is not None
+        and last.probability >= _OFTEN
+        # A loop before it has the image in the cache; a pass of its own would fetch it again.
+        and (pass_follows or len(groups) == 1)
+        and not materialized
     )
 
     def chain(images, seed, strength, window=None):
