@@ -95,8 +95,8 @@ class Operation:
         return drawn, draw
 
 
-# Chance from which an operation is done to the whole batch: images that are not chosen cost there as
-# much as others, and only copies in the loop.
+# Chance from which an operation is done to the whole batch: images that are not chosen cost as much
+# as others there, and only copies in the loop.
 _OFTEN = 0.25
 
 _SHARED_PARAMETERS = {

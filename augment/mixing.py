@@ -70,16 +70,18 @@ class Mix:
                 f"{images.shape[0]} images, {rows.shape[0]} labels"
             )
 
+        batch, height, width, channels = sizes
+        # In a row all channels lie side by side, which the processor works on many at a time.
+        mixed = lines = tf.reshape(images, (batch, height, width * channels))
         # Not by slices: XLA would take the seed for a constant, and compile anew for every seed.
-        partners, kinds = tf.gather(images, drawn["partner"]), _broadcast(drawn["kind"])
-        mixed = images
+        partners = tf.gather(lines, drawn["partner"])
         if self.mixup_alpha:
-            blended = _blend(images, partners, _broadcast(drawn["share"]))
-            mixed = tf.where(kinds == _BLENDED, blended, mixed)
+            share = tf.where(drawn["kind"] == _BLENDED, drawn["share"], 0)
+            mixed = _blend(lines, partners, share[:, None, None])
         if self.cutmix_alpha:
-            inside = (kinds == _CUT) & _is_inside(drawn["box"], sizes)
-            mixed = tf.where(inside, partners, mixed)
-        return mixed, _blend_rows(rows, drawn, sizes)
+            box = tf.where((drawn["kind"] == _CUT)[:, None], drawn["box"], 0)
+            mixed = tf.where(_is_inside(box, sizes), partners, mixed)
+        return tf.reshape(mixed, sizes), _blend_rows(rows, drawn, sizes)
 
     def _draw(self, seed, sizes, strength):
         """Return a dictionary of int32 tensors with an entry for each image.
@@ -334,11 +336,6 @@ def _centred_box(sides, centre, height, width):
     return tf.stack([top, left, bottom, right], axis=1)
 
 
-def _broadcast(value):
-    """Return `(batch,)` as `(batch, 1, 1, 1)`."""
-    return value[:, None, None, None]
-
-
 def _blend(images, partners, share):
     """Return `images` with `share` of 65536 parts of them replaced by `partners`."""
     if images.dtype == tf.uint8:
@@ -351,16 +348,17 @@ def _blend(images, partners, share):
 
 
 def _is_inside(box, sizes):
-    """Return bool `(batch, height, width, 1)`: whether pixels are inside the box of their image.
+    """Return bool `(batch, height, width * channels)`: what is inside the box of its image.
 
     Args:
         box: int32 `(batch, 4)`; top, left, bottom, right.
         sizes: Of the images.
     """
-    top, left, bottom, right = (edge[:, None] for edge in tf.unstack(box, axis=1))
-    rows, columns = tf.range(sizes[1]), tf.range(sizes[2])
-    rows, columns = (rows >= top) & (rows < bottom), (columns >= left) & (columns < right)
-    return (rows[:, :, None] & columns[:, None])[..., None]
+    _, height, width, channels = sizes
+    top, left, bottom, right = (edge[:, None, None] for edge in tf.unstack(box, axis=1))
+    rows, numbers = tf.range(height)[:, None], tf.range(width * channels)
+    inside = (rows >= top) & (rows < bottom)
+    return inside & (numbers >= left * channels) & (numbers < right * channels)
 
 
 def _blend_rows(rows, drawn, sizes):

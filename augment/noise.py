@@ -81,10 +81,11 @@ def add_salt_and_pepper_noise(image, share, salt, key):
 
 
 def _words(image, key):
-    """Return the words of `_random.noise_at` for each value of an image, or of all of a batch."""
-    sizes = _validation.image_sizes(image)[-3:]
-    places = tf.reshape(tf.range(tf.reduce_prod(sizes)), sizes)
-    return _random.noise_at(key, places)
+    """Return the `noise_words` of an image, or of each of a batch, in its shape."""
+    # Drawn in one line, and not row by row, which takes twice as long.
+    count = tf.reduce_prod(tf.shape(image)[-3:])
+    keys = tf.reshape(key, tf.shape(image)[:-3])
+    return tf.reshape(_random.noise_words(keys, count), tf.shape(image))
 
 
 def _shifted(words, bits):
