@@ -294,7 +294,12 @@ def _pass(member, images, drawn):
     drawn = dict(drawn)
     selected = _broadcast(drawn.pop("selected"))
     changed = _as_dtype(member.over_batch(images, **drawn), images.dtype)
-    return tf.where(selected, changed, images)
+    if images.dtype != tf.uint8:
+        return tf.where(selected, changed, images)
+    # As bits: for a choice XLA may compile two loops, one of them value by value.
+    bits = tf.where(selected, tf.constant(255, tf.uint8), tf.constant(0, tf.uint8))
+    xor, both = tf.bitwise.bitwise_xor, tf.bitwise.bitwise_and
+    return xor(images, both(xor(images, changed), bits))
 
 
 def stages(operations):
