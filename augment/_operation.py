@@ -47,6 +47,9 @@ class Operation:
             uint8 or float32 whatever the kind, with a batch axis in all that was drawn;
             `each_pixel` makes it of an `apply` that takes both. `None` where going image by image
             is as quick.
+        neutral: Entries of what was drawn, by name, with which `over_batch` changes nothing at all:
+            it is given these for images that are not selected, where choosing between two results
+            would keep XLA from computing several values at a time.
         kind: `"geometry"`: neighbours are composed into one warp, see `matrix`. `"color"`: maps
             colours smoothly, so that between neighbours nothing is rounded. `"other"`: neither.
         matrix: For `"geometry"`, a function of what was drawn (with the batch axis, less
@@ -73,6 +76,7 @@ class Operation:
     scales: Literal["magnitude", "probability"] = "magnitude"
     probability: float = 1.0
     notes: tuple[str, ...] = ()
+    neutral: Mapping[str, float] = dataclasses.field(default_factory=dict)
     name: str = ""
     arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -292,14 +296,11 @@ def _image_by_image(images, drawn, steps, sizes, value_range, goes_on=False):
 def _pass(member, images, drawn):
     """Return images, uint8 or float32 in `[0, 255]`, changed by one operation where selected."""
     drawn = dict(drawn)
-    selected = _broadcast(drawn.pop("selected"))
+    selected = drawn.pop("selected")
+    for name, value in member.neutral.items():
+        drawn[name] = tf.where(selected, drawn[name], value)
     changed = _as_dtype(member.over_batch(images, **drawn), images.dtype)
-    if images.dtype != tf.uint8:
-        return tf.where(selected, changed, images)
-    # As bits: for a choice XLA may compile two loops, one of them value by value.
-    bits = tf.where(selected, tf.constant(255, tf.uint8), tf.constant(0, tf.uint8))
-    xor, both = tf.bitwise.bitwise_xor, tf.bitwise.bitwise_and
-    return xor(images, both(xor(images, changed), bits))
+    return changed if member.neutral else tf.where(_broadcast(selected), changed, images)
 
 
 def stages(operations):

@@ -180,7 +180,9 @@ def random_gaussian_noise(*, deviation=(0.0, 25.0)):
         }
 
     over_batch = each_pixel(add_gaussian_noise, tf.float32)
-    return Operation(sample, add_gaussian_noise, over_batch, kind="color")
+    return Operation(
+        sample, add_gaussian_noise, over_batch, kind="color", neutral={"deviation": 0.0}
+    )
 
 
 @operation
