@@ -309,7 +309,7 @@ class TestOutputDtype:
     @pytest.mark.parametrize("steps", OUTPUT_STEPS.values(), ids=OUTPUT_STEPS)
     @pytest.mark.sampled(3)
     def test_it_is_what_a_cast_gives(self, data, steps):
-        plain = augment.Pipeline(steps, seed=7).map(batched(*data))
+        plain = list(augment.Pipeline(steps, seed=7).map(batched(*data)))
         for dtype in ("float32", "bfloat16"):
             pipeline = augment.Pipeline(steps, seed=7, output_dtype=dtype)
             result = list(pipeline.map(batched(*data)))
