@@ -111,7 +111,8 @@ class Program:
     def compiler_text(self, images, rows, seed, strength):
         """Return what XLA is given to compile, for one batch: a text that begins with its type."""
         inputs = tf.constant(seed, tf.int64), tf.constant(strength, tf.float64)
-        made = compiled(self._body, True)
+        # Of these four alone: an argument left to its default would be missed.
+        made = compiled(lambda *given: self._body(*given), True)
         return made.experimental_get_compiler_ir(images, rows, *inputs)(stage="hlo")
 
     def _run(self, images, rows, seed, strength, window=None):
