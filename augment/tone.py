@@ -128,34 +128,7 @@ def autocontrast(image, cutoff=0):
     products = materialize(tf.cast(products, tf.float64) * scale, _opaque(levels))
     stretched = tf.cast(tf.clip_by_value(products[:256] - products[256:], 0.0, 255.0), tf.int32)
     table = tf.where(high > low, stretched, ramp[:, None])
-    whole = _stretched(ramp[:, None], low, high)
-    # What is left of a whole number may lie below it: for one pair of extremes in five and channel.
-    result = tf.cond(
-        tf.reduce_all(table == tf.cast(whole, tf.int32)),
-        lambda: _stretched(levels, low, high),
-        lambda: _look_up(levels, table),
-    )
-    return tf.cast(result, image.dtype)
-
-
-def _stretched(levels, low, high):
-    """Return `255 * (levels - low) // (high - low)` in `[0, 255]` as uint8, `levels` if equal.
-
-    Several at a time, where a table is looked up one by one. In float32 all differences are exact,
-    and half a level keeps quotients further from the next whole number than rounding goes.
-
-    Args:
-        levels: Of an image, or int32 of a shape that is broadcast against that of the others.
-        low: int32 `(channels,)`.
-        high: Likewise.
-    """
-    is_flat = high <= low
-    scale = 255.0 / tf.cast(tf.where(is_flat, 255, high - low), tf.float32)
-    start = tf.cast(tf.where(is_flat, 0, low), tf.float32)
-    # Half of what one level adds to 255 times the difference, as a share of the quotient.
-    half = scale * (0.5 / 255.0)
-    stretched = (tf.cast(levels, tf.float32) - start) * scale + half
-    return tf.cast(tf.clip_by_value(stretched, 0.0, 255.0), tf.uint8)
+    return tf.cast(_look_up(levels, table), image.dtype)
 
 
 def _levels(image):
