@@ -85,9 +85,11 @@ def test_static_file_is_integer_up_to_the_softmax(float_file, images, digits, tm
     floating = quantize_static(float_file, images, input_type="float32")
     assert input_quantization(floating) == (0, 0)
     wide = quantize_static(float_file, images, input_type="float32", activation_bits=16)
+    # Against a file of the same rounded weights what is left is the rounding of activations.
     test = digits["test"][0][:100]
-    assert decibels(run(wide, test, tmp_path), expected[:100]) > 5 + decibels(
-        received[:100], expected[:100]
+    same_weights = run(quantize_weights(float_file), test, tmp_path)
+    assert decibels(run(wide, test, tmp_path), same_weights) > 20 + decibels(
+        received[:100], same_weights
     )
 
 
