@@ -84,7 +84,8 @@ def adjust_hue(image, turns):
     if image.shape[-1] == 1:
         return image
     turns = tf.cast(turns, tf.float32)
-    sixths = 6.0 * (turns - tf.round(turns))
+    # From 0 to 6, so that a hue can only leave the circle at its upper end.
+    sixths = 6.0 * (turns - tf.floor(turns))
     red, green, blue = _planes(image)
     value = tf.maximum(tf.maximum(red, green), blue)
     chroma = value - tf.minimum(tf.minimum(red, green), blue)
@@ -94,7 +95,7 @@ def adjust_hue(image, turns):
     hue = tf.where(red >= value, green - blue, hue) + sixths * chroma
     hue -= tf.where(hue > 3.0 * chroma, 6.0 * chroma, 0.0)
     distance = tf.abs(hue - chroma * tf.constant([0.0, 2.0, -2.0]))
-    # Up to 6 sixths: half round the circle, 3 sixths, is furthest away.
+    # Up to 5 sixths: half round the circle, 3 sixths, is furthest away.
     lost = 2.0 * chroma - tf.abs(distance - 3.0 * chroma)
     return value - tf.clip_by_value(lost, 0.0, chroma)
 
