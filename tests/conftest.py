@@ -24,7 +24,7 @@ from recipes.config import (
 def pytest_collection_modifyitems(items):
     """Leave to the slow run all but a few cases of each test that is marked `sampled`.
 
-    Of the rest every third runs in the gate, all of them in `make test-all`. What is `exhaustive`
+    Of the rest every eighth runs in the gate, all of them in `make test-all`. What is `exhaustive`
     is slow as well.
     """
     cases = collections.defaultdict(list)
@@ -39,7 +39,7 @@ def pytest_collection_modifyitems(items):
         rest = [item for place, item in enumerate(group) if place not in spread]
         for place, item in enumerate(rest):
             item.add_marker(pytest.mark.slow)
-            if place % 3:
+            if place % 8:
                 item.add_marker(pytest.mark.exhaustive)
 
 

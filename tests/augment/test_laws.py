@@ -59,8 +59,8 @@ def names(*, without=()):
     """Return parameters: all operations, those that are not quick for the slower runs."""
     chosen = [name for name in sorted(FUNCTIONS) if name not in without]
     rest = [name for name in chosen if name not in QUICK]
-    # Every third is for the gate: what the laws say of it, they say of the others.
-    marks = dict.fromkeys(rest, pytest.mark.exhaustive) | dict.fromkeys(rest[::3], pytest.mark.slow)
+    # Every ninth is for the gate: what the laws say of it, they say of the others.
+    marks = dict.fromkeys(rest, pytest.mark.exhaustive) | dict.fromkeys(rest[::9], pytest.mark.slow)
     return [pytest.param(name, marks=marks.get(name, ())) for name in chosen]
 
 
@@ -273,8 +273,8 @@ def test_a_layer_is_made_again_from_its_configuration(name, images, eagerly):
     assert_all_equal(called(again, images), called(layer, images))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(LAYERS))
+@pytest.mark.sampled(1)
 def test_a_mixed_precision_policy_rounds_nothing(name, images, eagerly):
     images = images.astype(np.float32)
     mixed, plain = (

@@ -148,8 +148,8 @@ def test_labels_become_rows_even_unless_training(random_images, name):
     np.testing.assert_array_equal(targets, np.eye(4)[LABELS])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", EVERY_IMAGE_LAYER)
+@pytest.mark.sampled(1)
 def test_every_layer_in_a_pipeline(random_images, name):
     """Strength 0 is the image itself; one program serves all seeds; it survives JSON."""
     images = random_images(6, 16, 16)

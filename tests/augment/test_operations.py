@@ -86,8 +86,8 @@ QUICK = {
 def names(of):
     """Return parameters: all these operations, those that are not quick for the slower runs."""
     rest = [name for name in of if name not in QUICK]
-    # Every third is for the gate: what the laws say of it, they say of the others.
-    marks = dict.fromkeys(rest, pytest.mark.exhaustive) | dict.fromkeys(rest[::3], pytest.mark.slow)
+    # Every ninth is for the gate: what the laws say of it, they say of the others.
+    marks = dict.fromkeys(rest, pytest.mark.exhaustive) | dict.fromkeys(rest[::9], pytest.mark.slow)
     return [pytest.param(name, marks=marks.get(name, ())) for name in of]
 
 
