@@ -3,8 +3,9 @@
 import tensorflow as tf
 
 from augment import _random, _validation
+from augment._chain import chain_of
+from augment._compiled import compiled
 from augment._labels import label_targets, smooth_targets
-from augment._operation import chain_of, compiled
 
 # uint8 images keep their values, 0 to 255, in all of them.
 OUTPUT_DTYPES = ("float32", "float16", "bfloat16")

@@ -5,8 +5,9 @@ import functools
 import tensorflow as tf
 
 from augment import _validation, resize
+from augment._compiled import compiled
 from augment._loop import map_images
-from augment._operation import Operation, compiled, operation
+from augment._operation import Operation, operation
 
 FILLS = ("constant", "reflect")
 

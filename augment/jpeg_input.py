@@ -5,8 +5,8 @@ import functools
 import tensorflow as tf
 
 from augment import _random, _validation, resize
+from augment._compiled import compiled
 from augment._draw import Draw
-from augment._operation import compiled
 from augment.resized_crop import RATIO, SCALE, check_random_resized_crop, random_boxes
 
 # By how much a JPEG decoder can make an image smaller at no cost.

@@ -7,8 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from augment import _dataset, _elements, _validation
+from augment._chain import stages
 from augment._layer_base import Augmentation, ImageAugmentation, MixAugmentation, shared_program
-from augment._operation import stages
 
 
 @keras.saving.register_keras_serializable(package="keras_recipes")

@@ -5,8 +5,9 @@ from scipy import ndimage, stats
 
 import augment
 from augment import affine
+from augment._chain import chain_of, stages
+from augment._compiled import compiled
 from augment._draw import Draw
-from augment._operation import chain_of, compiled, stages
 
 OPERATIONS = {
     "rotation": augment.random_rotation.operation(degrees=40),

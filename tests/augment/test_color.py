@@ -9,7 +9,7 @@ from PIL import Image, ImageEnhance
 from scipy import stats
 
 import augment
-from augment import _operation, color
+from augment import _chain, _compiled, color
 
 LUMA = np.array([0.299, 0.587, 0.114])
 
@@ -301,7 +301,7 @@ def test_neighbours_are_rounded_once(random_images):
         once = np.stack([reference(*pair) for pair in zip(once, amount[0], strict=True)])
         often = np.stack([reference(*pair) for pair in zip(often, amount[0], strict=True)])
         often = np.round(often)
-    chain = _operation.compiled(_operation.chain_of(members))
+    chain = _compiled.compiled(_chain.chain_of(members))
     assert_rounded(chain(images, seed, 1.0).numpy(), once)
     assert np.abs(often - once).max() > 1.5
 

@@ -4,7 +4,8 @@ import tensorflow as tf
 from scipy import ndimage, stats
 
 import augment
-from augment._operation import chain_of, compiled
+from augment._chain import chain_of
+from augment._compiled import compiled
 
 
 def ramps(count, height, width):

@@ -8,7 +8,8 @@ import pytest
 from scipy import stats
 
 import augment
-from augment import _operation
+from augment._chain import chain_of
+from augment._compiled import compiled
 
 LUMA = np.array([0.299, 0.587, 0.114])
 NAMES = ("brightness", "contrast", "saturation", "hue")
@@ -128,7 +129,7 @@ def test_factors_are_uniform_and_independent():
 def test_no_strength_changes_nothing(random_images):
     images = random_images(6)
     made = augment.random_color_jitter.operation(**STRONG)
-    chain = _operation.compiled(_operation.chain_of([made]))
+    chain = compiled(chain_of([made]))
     np.testing.assert_array_equal(chain(images, [1, 1], 0.0), images)
     assert (chain(images, [1, 1], 1.0) != images).numpy().any()
 

@@ -17,7 +17,7 @@ import pytest
 import tensorflow as tf
 
 import augment
-from augment import _operation
+from augment import _chain, _operation
 from augment._layer_base import ImageAugmentation, MixAugmentation
 
 MODULES = [
@@ -119,7 +119,7 @@ def test_draws_and_pixels_are_the_same_everywhere(name, images):
     """
     operation = operation_of(name)
     # The public function is compiled wherever it is called.
-    plain = _operation.chain_of([operation])
+    plain = _chain.chain_of([operation])
 
     def run(seed, *, public=False):
         drawn = operation.draw(seed, (300, *SHAPE[1:]), 1.0)[0]
@@ -127,7 +127,7 @@ def test_draws_and_pixels_are_the_same_everywhere(name, images):
             pixels = FUNCTIONS[name](images, seed, **arguments_of(name))
         else:
             pixels = plain(tf.constant(images), seed, 1.0)
-        return _operation._single_precision(drawn), pixels
+        return _chain._single_precision(drawn), pixels
 
     compiled = tf.function(functools.partial(run, public=True), autograph=False, jit_compile=True)
     seeds = tf.data.Dataset.from_tensor_slices([[7, step] for step in range(4)])
@@ -156,8 +156,7 @@ def test_a_batch_at_once_is_one_image_after_the_other(name, channels, images):
     """Greys of uint8 images are computed in whole numbers at once and in float32 one by one."""
     operation = operation_of(name, probability=0.6)
     at_once, one_by_one = (
-        _operation.chain_of([operation], materialized=materialized)
-        for materialized in (False, True)
+        _chain.chain_of([operation], materialized=materialized) for materialized in (False, True)
     )
     images = tf.constant(np.tile(images, (4, 1, 1, 1))[..., :channels])
     result, expected = (
@@ -208,7 +207,7 @@ def test_probability_zero_changes_nothing(name, images, dtype, eagerly):
 def test_strength_zero_changes_nothing(name, images, dtype, eagerly):
     operation, images = operation_of(name), tf.constant(images.astype(dtype))
     if operation.size is None:
-        result = _operation.chain_of([operation])(images, SEED, 0.0)
+        result = _chain.chain_of([operation])(images, SEED, 0.0)
         np.testing.assert_allclose(result, images, atol=0 if dtype == "uint8" else 1e-3)
 
 

@@ -10,7 +10,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from scipy import ndimage, stats
 
 from augment import auto_augment, rand_augment, trivial_augment_wide
-from augment._operation import chain_of
+from augment._chain import chain_of
 
 SIGNED = (-1, 1)
 ENHANCE = {

@@ -12,7 +12,7 @@ from scipy import ndimage, stats
 
 import augment
 from augment import _random, aug_mix, three_augment
-from augment._operation import chain_of
+from augment._chain import chain_of
 
 
 def drawn_by(function, count=4000, sizes=(32, 48), strength=1.0, seed=(4, 2), **arguments):

@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 import augment
-from augment import _operation
+from augment import _compiled
 
 EVERYTHING = {
     "flip": "both",
@@ -114,14 +114,14 @@ def test_without_xla_it_falls_back(random_images, monkeypatch):
 
     function = tf.function
     images, labels = random_images(5), np.arange(5)
-    _operation.xla_works.cache_clear()
+    _compiled.xla_works.cache_clear()
     monkeypatch.setattr(tf, "function", refuse)
     try:
-        assert not _operation.xla_works()
+        assert not _compiled.xla_works()
         transform = augment.training_transform(classes=5, **EVERYTHING)
         found = transform(images, labels, [1, 2])
     finally:
-        _operation.xla_works.cache_clear()
+        _compiled.xla_works.cache_clear()
     for one, other in zip(found, by_hand(images, labels, [1, 2]), strict=True):
         np.testing.assert_array_equal(one, other)
 
