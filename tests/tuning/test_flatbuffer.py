@@ -1,5 +1,6 @@
 """What the flatbuffer reader counts and the editor changes."""
 
+import flatbuffers
 import keras
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from recipes.errors import RunError
 from recipes.layers import CalibratedSoftmax
 from tuning import export_tflite, inspect_tflite
 from tuning._capture import captured_output
-from tuning.flatbuffer import with_float_softmax
+from tuning.flatbuffer import read_model, with_float_softmax
 
 
 def plain_network():
@@ -124,6 +125,41 @@ def test_buffers_are_aligned_as_the_schema_asks():
             places.append((data.__array_interface__["data"][0] - start) % 16)
     assert len(places) >= 2
     assert set(places) == {0}
+
+
+def test_the_same_numbers_are_written_once(tmp_path):
+    """Each kernel and each bias has a zero point of 8 bytes a channel, all of them 0."""
+    channels = 1024
+    inputs = keras.Input((4, 4, 1))
+    x = keras.layers.Conv2D(channels, 3, activation="relu")(inputs)
+    x = keras.layers.DepthwiseConv2D(2, activation="relu")(x)
+    x = keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(x))
+    images = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 1), dtype=np.uint8)
+    content = export_tflite(
+        keras.Model(inputs, CalibratedSoftmax()(x)),
+        tmp_path / "int8.tflite",
+        precision="int8",
+        calibration_images=images,
+    ).read_bytes()
+    # What the code generated from the schema writes, which shares nothing.
+    builder = flatbuffers.Builder()
+    builder.Finish(read_model(content).Pack(builder), file_identifier=b"TFL3")
+    unshared = bytes(builder.Output())
+    kernels_and_biases = 2 * 2
+    saved = len(unshared) - len(content)
+    assert saved > (kernels_and_biases - 1) * channels * 8
+    before, after = (
+        {
+            tensor.name: (tensor.quantization.scale, tensor.quantization.zeroPoint)
+            for tensor in read_model(file).subgraphs[0].tensors
+            if tensor.quantization is not None
+        }
+        for file in (unshared, content)
+    )
+    assert before.keys() == after.keys()
+    for name in before:
+        np.testing.assert_array_equal(before[name], after[name])
+    np.testing.assert_array_equal(run(content, images[:1]), run(unshared, images[:1]))
 
 
 @pytest.mark.parametrize(
