@@ -12,8 +12,11 @@ def test_it_trains_compresses_and_replays(program, tmp_path, capsys):
     assert program.main(["--epochs", "2", "--max-drop", "0.02", "--out", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     report = CompressionReport.load(tmp_path / "compressed")
-    assert report.chosen in ("int8", "mixed")
-    assert report.row("float32")["test"]["accuracy"] > 0.75
+    # Which of the files within the drop is chosen is up to their times.
+    chosen, reference = report.row(report.chosen), report.row("float32")
+    assert chosen["bytes"] < reference["bytes"]
+    assert chosen["validation"]["difference"] >= -0.02
+    assert reference["test"]["accuracy"] > 0.75
     assert "within 2 points" in printed
     assert (tmp_path / "again.tflite").read_bytes() == report.path.read_bytes()
 
