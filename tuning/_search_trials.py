@@ -111,6 +111,13 @@ def best_of(values: Sequence[float], direction: str) -> float:
     return max(values) if direction == "max" else min(values)
 
 
+def ranked_trials(trials: Sequence[Trial], direction: str) -> list[Trial]:
+    """Return the completed trials, the best first; of equals the earlier."""
+    completed = [trial for trial in trials if trial.state == COMPLETED]
+    sign = -1 if direction == "max" else 1
+    return sorted(completed, key=lambda trial: sign * trial.value)
+
+
 def hopeless(
     values: Sequence[float],
     others: Sequence[Sequence[float]],

@@ -13,7 +13,15 @@ from recipes.files import read_json
 from tuning._search_dimensions import Choices, Range
 from tuning._search_range_test import FIELD as RATE
 from tuning._search_range_test import RangeTest
-from tuning._search_trials import COMPLETED, DIVERGED, FAILED, OUT_OF_MEMORY, PRUNED, Trial
+from tuning._search_trials import (
+    COMPLETED,
+    DIVERGED,
+    FAILED,
+    OUT_OF_MEMORY,
+    PRUNED,
+    Trial,
+    ranked_trials,
+)
 from tuning.search_report import SearchResult
 from tuning.spaces import Space
 
@@ -106,8 +114,6 @@ class SearchView:
 
     def best_of(self, stage: str) -> Trial | None:
         """Return the best completed trial of a stage, or `None`."""
-        from tuning.searching import ranked_trials
-
         return next(iter(ranked_trials(self.of_stage(stage), self.result.direction)), None)
 
     def own_value(self, field: str) -> Any:
@@ -185,8 +191,6 @@ def _history(folder):
 
 
 def _leaders(result):
-    from tuning.searching import ranked_trials
-
     same = [trial for trial in result.trials if trial.stage == result.best.stage]
     return ranked_trials(same, result.direction)[:LEADERS]
 
@@ -282,8 +286,6 @@ def show(objective: str, value: float | None, *, signed: bool = False) -> str:
 
 def _gain(view):
     """Compare the best of the first stage with the recipe as it is, its first trial."""
-    from tuning.searching import ranked_trials
-
     result, trials = view.result, view.of_stage(view.stages[0])
     first, ranked = trials[0], ranked_trials(trials, view.result.direction)
     own = {name: view.own_value(name) for name in first.values}

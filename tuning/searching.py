@@ -9,14 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recipes.errors import ConfigError, RunError, nearest
-from recipes.files import read_json, write_json, write_text
+from recipes.errors import ConfigError
+from recipes.files import write_json, write_text
+from tuning._search_checks import check_arguments, check_workers, direction_of, open_folder
 from tuning._search_cluster import Cluster, cluster_from_environment
 from tuning._search_job import Job, check_subject
-from tuning._search_oracle import ALGORITHMS
 from tuning._search_range_test import range_tested
 from tuning._search_subjects import subject_of
-from tuning._search_trials import COMPLETED, Trial, read_trials
+from tuning._search_trials import Trial, ranked_trials, read_trials
 from tuning._search_tuner import load_keras_tuner
 from tuning.search_page import write_search_report
 from tuning.search_report import SearchResult, SeedResults, trials_csv
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from tuning.spaces import Space
 
 FORMAT_VERSION = 1
-_OBJECTIVES = {"val_accuracy": "max", "val_loss": "min", "val_ece": "min"}
 # Of the trials, or of the time, the refined search gets this part.
 _REFINED_SHARE = 1 / 3
 # The refined search looks where the best of the trials were.
@@ -146,11 +145,11 @@ def search(
     """
     say = say or _say_to_stderr
     subject = subject_of(recipe, space, epochs_per_trial)
-    _check_arguments(subject, algorithm, trials, budget_minutes, objective, refine, seeds)
+    check_arguments(subject, algorithm, trials, budget_minutes, objective, refine, seeds)
     cluster = cluster_from_environment()
-    _check_workers(workers, recycle, cluster)
+    check_workers(workers, recycle, cluster)
     load_keras_tuner()
-    direction = _OBJECTIVES.get(objective) or _direction(objective)
+    direction = direction_of(objective)
     subject.load(data)
     out = Path(out)
     plan = subject.to_dict() | {
@@ -188,7 +187,7 @@ def _searched(
     """Search in this process, or as the chief of others."""
     subject, out, plan, prune, progress = job.subject, job.out, job.plan, job.prune, job.progress
     objective, direction = job.objective, job.direction
-    is_new = _open(out, plan)
+    is_new = open_folder(out, plan)
     if is_new and preflight and subject.recipe:
         say("preflight")
         _preflight(subject, out)
@@ -274,7 +273,7 @@ def _concluded(subject, out, last, found, objective) -> SearchResult:
         found: All of them.
         objective: Name of the measure.
     """
-    direction = _OBJECTIVES.get(objective) or _direction(objective)
+    direction = direction_of(objective)
     best = _best(last, found, direction)
     return SearchResult(out, tuple(found), best, subject.winner(best), objective, direction)
 
@@ -307,13 +306,6 @@ def _refine(coarse, trials, budget_minutes, algorithm, settings) -> list[Trial]:
     return stage.run(trials=count, seconds=seconds)
 
 
-def ranked_trials(trials: list[Trial], direction: str) -> list[Trial]:
-    """Return the completed trials, the best first; of equals the earlier."""
-    completed = [trial for trial in trials if trial.state == COMPLETED]
-    sign = -1 if direction == "max" else 1
-    return sorted(completed, key=lambda trial: sign * trial.value)
-
-
 def _best(last, found, direction):
     # Trials of other lengths are not comparable: the last stage decides if it can.
     ranked = ranked_trials(last, direction) or ranked_trials(found, direction)
@@ -321,77 +313,6 @@ def _best(last, found, direction):
         reasons = sorted({f"{trial.state}: {trial.reason}" for trial in found})
         raise ConfigError(f"none of {len(found)} trials was completed ({'; '.join(reasons[:3])})")
     return ranked[0]
-
-
-def _check_arguments(subject, algorithm, trials, budget_minutes, objective, refine, seeds):
-    if algorithm not in ALGORITHMS:
-        raise ConfigError(
-            f"algorithm must be one of {', '.join(ALGORITHMS)}, received: {algorithm!r}"
-            f"{nearest(str(algorithm), ALGORITHMS)}"
-        )
-    if trials is not None and (type(trials) is not int or trials < 1):
-        raise ConfigError(f"trials must be a whole number above 0, received: {trials!r}")
-    if budget_minutes is not None and not 0 < budget_minutes < float("inf"):
-        raise ConfigError(f"budget_minutes must be a positive number, received: {budget_minutes!r}")
-    if trials is None and budget_minutes is None and algorithm in ("random", "bayesian"):
-        raise ConfigError(f"algorithm {algorithm} needs trials or budget_minutes to end")
-    if refine and trials is not None and trials < 4:
-        raise ConfigError(f"refine needs at least 4 trials, received: trials={trials}")
-    if type(seeds) is not int or seeds < 0:
-        raise ConfigError(f"seeds must be a whole number of 0 or more, received: {seeds!r}")
-    if subject.recipe:
-        if objective not in _OBJECTIVES:
-            raise ConfigError(
-                f"objective must be one of {', '.join(_OBJECTIVES)}, received: {objective!r}"
-            )
-    elif refine or seeds:
-        raise ConfigError("refine and seeds are for recipes, not for a model of your own")
-
-
-def _check_workers(workers, recycle, cluster):
-    for name, value in (("workers", workers), ("recycle", 1 if recycle is None else recycle)):
-        if type(value) is not int or value < 1:
-            raise ConfigError(f"{name} must be a whole number above 0, received: {value!r}")
-    if cluster and (workers != 1 or recycle is not None):
-        raise ConfigError(
-            "workers and recycle are for one machine; KERASTUNER_ORACLE_IP is set, so each worker "
-            "is started by itself"
-        )
-
-
-def _direction(objective):
-    from callbacks._monitoring import better_direction
-
-    try:
-        return better_direction(objective)
-    except ValueError as error:
-        raise ConfigError(f"objective: {error}") from None
-
-
-def _open(out: Path, plan: dict) -> bool:
-    """Return whether the search is new; refuse a folder of something else."""
-    if out.exists() and not out.is_dir():
-        raise RunError(f"{out} is a file, expected a folder for the search")
-    path = out / "search.json"
-    if path.exists():
-        try:
-            found = read_json(path)
-        except (OSError, ValueError) as error:
-            raise RunError(f"cannot read {path}: {error}") from error
-        other = [name for name in {**plan, **found} if plan.get(name) != found.get(name)]
-        if other:
-            raise RunError(
-                f"{out} holds another search (its {other[0]} differs): give another folder"
-            )
-        return False
-    # A preflight is all that can be there before search.json.
-    if out.exists() and {path.name for path in out.iterdir()} - {"preflight.json"}:
-        raise RunError(f"{out} exists, is not empty and is not a search; choose another folder")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"cannot write to {out}: {error.strerror}") from error
-    return True
 
 
 def _preflight(subject, out):
