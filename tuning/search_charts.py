@@ -7,7 +7,8 @@ from recipes.evaluation import plots
 from recipes.evaluation.page import Markup, join, tag
 from tuning._search_range_test import RangeTest
 from tuning._search_trials import COMPLETED, PRUNED, Trial
-from tuning.search_view import Axis, show, text_of
+from tuning.search_axes import Axis
+from tuning.search_wording import show, text_of
 
 STYLE = """
 svg .trial { fill: none; stroke-width: 1.6; stroke-linejoin: round;
@@ -67,7 +68,7 @@ def parallel_coordinates(
 
     Args:
         trials: Of one stage.
-        axes: From `search_view.axes`.
+        axes: From `search_axes.axes`.
         best: Is highlighted; `None` if none was completed.
         objective: Name of the measure, the last axis; better is up.
         direction: `"max"` or `"min"`.

@@ -13,8 +13,11 @@ from tuning import search_charts as charts
 from tuning._search_dimensions import Range
 from tuning._search_range_test import FIELD as RATE
 from tuning._search_trials import COMPLETED, PRUNED
+from tuning.search_axes import axes
 from tuning.search_report import SearchResult
-from tuning.search_view import SearchView, axes, read_view, show, text_of, verdicts
+from tuning.search_verdicts import verdicts
+from tuning.search_view import SearchView, read_view
+from tuning.search_wording import show, text_of
 
 _SHOWN = 30
 _CURVES = (
