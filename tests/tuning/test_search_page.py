@@ -13,7 +13,8 @@ from recipes import Recipe, load_data
 from recipes.files import read_json
 from tuning._search_trials import Trial
 from tuning.search_axes import Axis, axes
-from tuning.search_page import search_html, search_markdown, write_search_report
+from tuning.search_markdown import search_markdown
+from tuning.search_page import search_html, write_search_report
 from tuning.search_verdicts import verdicts
 from tuning.search_view import read_view
 from tuning.search_wording import text_of
