@@ -22,25 +22,47 @@ from recipes.config import (
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Leave to the slow run all but a few cases of each test that is marked `sampled`.
+    """Run by default only some cases of each test that is marked `sampled`, by its arguments.
 
-    Of the rest every eighth runs in the gate, all of them in `make test-all`. What is `exhaustive`
-    is slow as well.
+    What is `exhaustive` is slow as well.
     """
     cases = collections.defaultdict(list)
     for item in items:
         if item.get_closest_marker("exhaustive"):
             item.add_marker(pytest.mark.slow)
-        if item.get_closest_marker("sampled") and not item.get_closest_marker("slow"):
+        elif item.get_closest_marker("sampled"):
             cases[item.path, item.originalname, item.cls].append(item)
     for group in cases.values():
-        (count,) = group[0].get_closest_marker("sampled").args
-        spread = {round(place) for place in np.linspace(0, len(group) - 1, count)}
-        rest = [item for place, item in enumerate(group) if place not in spread]
-        for place, item in enumerate(rest):
-            item.add_marker(pytest.mark.slow)
-            if place % 8:
-                item.add_marker(pytest.mark.exhaustive)
+        _sample(group, **_sampling(*group[0].get_closest_marker("sampled").args))
+
+
+def _sampling(default, gate=None):
+    return {"default": default, "gate": gate}
+
+
+def _sample(group, default, gate):
+    """Mark all but `default` of the cases slow, and all but `gate` of these exhaustive.
+
+    Cases that a test itself marks slow are never run by default. Without `gate` they all stay in
+    the gate, and of the others every eighth.
+    """
+    quick = [item for item in group if not item.get_closest_marker("slow")]
+    by_default = _spread(quick, default)
+    rest = [item for item in quick if item not in by_default]
+    if gate is None:
+        in_the_gate = rest[::8]
+    else:
+        rest = [item for item in group if item not in by_default]
+        in_the_gate = _spread(rest, gate)
+    for item in rest:
+        item.add_marker(pytest.mark.slow)
+        if item not in in_the_gate:
+            item.add_marker(pytest.mark.exhaustive)
+
+
+def _spread(items, count):
+    """Return so many of the items, or all if there are fewer, evenly spread."""
+    return [items[round(place)] for place in np.linspace(0, len(items) - 1, min(count, len(items)))]
 
 
 def write_idx(path, array):

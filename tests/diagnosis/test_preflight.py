@@ -116,7 +116,7 @@ def marked(names, fast):
 @pytest.mark.parametrize(
     "name", marked(HEALTHY, ("logits", "soft labels, smoothing", "zero by design"))
 )
-@pytest.mark.sampled(1)
+@pytest.mark.sampled(1, 3)
 def test_a_healthy_model_has_no_findings(name):
     model, data = HEALTHY[name]()
     found = preflight(model, data)
@@ -220,7 +220,7 @@ QUICK = (
 
 
 @pytest.mark.parametrize("name", marked(FAULTS, QUICK))
-@pytest.mark.sampled(1)
+@pytest.mark.sampled(1, 6)
 def test_a_fault_of_the_model_is_found(name):
     severity, make = FAULTS[name]
     steps = 60 if name == "does_not_overfit" else 0

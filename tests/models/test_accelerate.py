@@ -114,6 +114,7 @@ APPLICATIONS = {
     "name",
     [pytest.param(name, marks=[pytest.mark.slow] * (name[0] in "DER")) for name in APPLICATIONS],
 )
+@pytest.mark.sampled(0, 2)
 @pytest.mark.slow
 def test_applications(name):
     keras.utils.set_random_seed(0)

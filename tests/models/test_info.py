@@ -114,6 +114,7 @@ TFLITE = {
         for name in TFLITE
     ],
 )
+@pytest.mark.sampled(3, 2)
 def test_tflite_computes_as_said(name, tmp_path):
     from tuning.conversion import convert
     from tuning.flatbuffer import inspect_tflite

@@ -30,6 +30,7 @@ def symbolic(build, *arguments, **keywords):
     "depth",
     [18, 20, *(pytest.param(depth, marks=pytest.mark.slow) for depth in (32, 34, 44, 56, 110))],
 )
+@pytest.mark.sampled(2, 1)
 def test_parameter_counts(depth):
     model = symbolic(build_plain, depth)
     assert sum(int(np.prod(weight.shape)) for weight in model.trainable_weights) == COUNTS[depth]

@@ -69,7 +69,7 @@ FAST |= {"se_resnet50", "cbam_resnet50", "eca_resnet18"}
 
 
 @pytest.mark.parametrize("name", [name if name in FAST else slow(name) for name in COUNTS])
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(3, 6)
 def test_parameter_counts(name):
     # In this scope Keras makes variables without values: shapes are enough to count.
     with keras.StatelessScope(initialize_variables=False):
@@ -80,6 +80,7 @@ def test_parameter_counts(name):
 
 
 @pytest.mark.parametrize("depth", [20, *map(slow, (32, 44, 56, 110))])
+@pytest.mark.sampled(1, 1)
 def test_parameter_counts_with_projections(depth):
     with keras.StatelessScope(initialize_variables=False):
         model = build_resnet(depth, shortcut="B")
@@ -228,7 +229,7 @@ def attended(net, y, at, attention):
         slow(18, "B", 64, {"attention": "cbam", "version": "v2"}),
     ],
 )
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(2, 4)
 def test_outputs_follow_the_papers(reference, depth, shortcut, size, more):
     model = build_resnet(
         depth,

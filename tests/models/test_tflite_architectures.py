@@ -24,6 +24,7 @@ from recipes.models import build_model
         pytest.param("keras:MobileNetV3Small", {}, (), marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.sampled(1, 4)
 def test_conversion(name, arguments, without):
     model = build_model(name, **{"input_shape": (32, 32, 3), "classes": 5, **arguments})
     converter = tf.lite.TFLiteConverter.from_keras_model(model)

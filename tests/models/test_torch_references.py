@@ -68,7 +68,7 @@ def state_dict(references, name):
         ("efficientnet_lite4", 75, {}),
     ],
 )
-@pytest.mark.sampled(1)
+@pytest.mark.sampled(1, 3)
 def test_outputs_with_the_same_weights(references, name, size, arguments):
     expected = references[f"{name}/{size}"]
     model = build_model(

@@ -83,7 +83,7 @@ def table(model):
 @pytest.mark.parametrize(
     "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in TWINS]
 )
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(2, 4)
 def test_outputs_equal_the_twins(script, stored, name):
     twin = TWINS[name]
     size, logits = tuple(stored[f"{twin}/size"].tolist()), stored[f"{twin}/logits"]

@@ -39,7 +39,7 @@ FAST = {(16, 4), (40, 2), (50, 2)}
     ("depth", "width"),
     [size if size in FAST else pytest.param(*size, marks=pytest.mark.slow) for size in COUNTS],
 )
-@pytest.mark.sampled(1)
+@pytest.mark.sampled(1, 2)
 def test_parameter_counts(depth, width):
     model = symbolic(depth, width)
     assert count(model.trainable_weights) == COUNTS[depth, width]
