@@ -18,7 +18,8 @@ from tuning.accuracy_aware import (
     rank,
     restore,
 )
-from tuning.candidates import Exam, Settings, file_facts
+from tuning.candidate_exam import Exam, file_facts
+from tuning.candidates import Settings
 from tuning.compression_report import CompressionReport
 from tuning.tflite import versions
 

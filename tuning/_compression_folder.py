@@ -7,15 +7,17 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from recipes.errors import RunError
 from recipes.files import atomic_path, read_json, write_json
 from tuning.accuracy_aware import CANDIDATES
-from tuning.candidates import model_digest
 from tuning.compression_report import FILES, CompressionReport
+
+if TYPE_CHECKING:
+    import keras
 
 FORMAT_VERSION = 1
 FINAL = "model.tflite"
@@ -157,6 +159,18 @@ class CompressionFolder:
             yield
         except OSError as error:
             raise RunError(f"cannot write to {self.path}: {error.strerror or error}") from error
+
+
+def model_digest(model: "keras.Model") -> str:
+    """Return SHA-256 over the weights of a model and the kinds of its layers."""
+    digest = hashlib.sha256()
+    for layer in model.layers:
+        digest.update(f"{type(layer).__name__} {layer.name}\n".encode())
+    for array in model.get_weights():
+        array = np.ascontiguousarray(array)
+        digest.update(f"{array.dtype} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def _labels_digest(split) -> str:

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from recipes.errors import ConfigError, RunError
 from recipes.files import atomic_path, read_json
 from tuning._climb import Climb
-from tuning._compression_folder import FINAL, CompressionFolder
+from tuning._compression_folder import FINAL, CompressionFolder, model_digest
+from tuning._validation_images import with_validation
 from tuning.accuracy_aware import METHODS, check_arguments
-from tuning.candidates import Settings, Workshop, file_facts, model_digest, with_validation
+from tuning.candidate_exam import file_facts
+from tuning.candidates import Settings, Workshop
 from tuning.compression_report import CompressionReport
 from tuning.tflite import versions
 

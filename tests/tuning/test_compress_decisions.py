@@ -248,7 +248,7 @@ def test_it_stops_at_the_most_allowed():
 
 
 def test_divergence_is_that_of_scipy():
-    from tuning.candidates import divergence
+    from tuning.candidate_exam import divergence
 
     generator = np.random.default_rng(0)
     first, second = (scipy.special.softmax(generator.normal(size=(20, 5)), axis=1) for _ in "ab")
