@@ -1,26 +1,24 @@
-"""The arguments of `recipes search`."""
+"""The command `recipes search`."""
 
-import argparse
-
-SUMMARY = "look for better values of a recipe's fields by many short trainings"
-EXAMPLES = (
-    "recipes search fashion-mini fashion-mini --out runs/search --trials 24",
-    "recipes search photos my_photos/ --out runs/search --minutes 60 --refine --seeds 3 "
-    "--vary 'optimizer.learning_rate: log 1e-3..1' --vary 'model.dropout: 0, 0.2, 0.5'",
-    "recipes search fashion-mini fashion-mini --out runs/search --trials 24 --workers 4",
-    "recipes train runs/search/best.json my_photos/ --out runs/best",
-)
+from recipes import _commands
+from recipes._arguments import SOURCE_HELP, add_command, add_corrupt, add_labels, add_settings
 
 
-def add_to(command: argparse.ArgumentParser, source_help: str) -> None:
-    """Declare them.
-
-    Args:
-        command: Parser of the command.
-        source_help: What a source of images is.
-    """
+def add_commands(commands) -> None:
+    """Declare it."""
+    command = add_command(
+        commands,
+        "search",
+        _commands.run_search,
+        "look for better values of a recipe's fields by many short trainings",
+        "recipes search fashion-mini fashion-mini --out runs/search --trials 24",
+        "recipes search photos my_photos/ --out runs/search --minutes 60 --refine --seeds 3 "
+        "--vary 'optimizer.learning_rate: log 1e-3..1' --vary 'model.dropout: 0, 0.2, 0.5'",
+        "recipes search fashion-mini fashion-mini --out runs/search --trials 24 --workers 4",
+        "recipes train runs/search/best.json my_photos/ --out runs/best",
+    )
     command.add_argument("recipe", help="name of a recipe, or a recipe.json")
-    command.add_argument("source", help=source_help)
+    command.add_argument("source", help=SOURCE_HELP)
     command.add_argument(
         "--out", metavar="DIR", required=True, help="folder; a search in it that was killed goes on"
     )
@@ -66,3 +64,6 @@ def add_to(command: argparse.ArgumentParser, source_help: str) -> None:
     command.add_argument(
         "--no-range-test", action="store_true", help="do not look first where learning rates end"
     )
+    add_settings(command)
+    add_labels(command)
+    add_corrupt(command)

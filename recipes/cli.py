@@ -12,9 +12,18 @@ from collections.abc import Sequence
 from recipes import (
     _augment_commands,
     _commands,
-    _diagnosis_commands,
+    _diagnosis_arguments,
     _search_arguments,
     _strategy_arguments,
+    _tflite_arguments,
+)
+from recipes._arguments import (
+    SOURCE_HELP,
+    HelpFormatter,
+    add_command,
+    add_corrupt,
+    add_labels,
+    add_settings,
 )
 from recipes.errors import RecipesError
 
@@ -25,9 +34,6 @@ From labelled images to a trained, calibrated, int8 TFLite classifier and a repo
   recipes train photos my_photos/ --out runs/a     the same on images of your own
   recipes predict runs/a cat.jpg                   calibrated classes of an image
 """
-_SOURCE_HELP = (
-    "fashion-mini (bundled), a folder with one folder a class, idx:FOLDER, tfds:NAME or keras:NAME"
-)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,12 +57,30 @@ def _parser():
     parser = argparse.ArgumentParser(
         prog="recipes",
         description=_DESCRIPTION,
-        formatter_class=_HelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("--version", action=_Version, help="print the version and exit")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    command = _add(commands, "list", _commands.run_list, "list the recipes", "recipes list")
+    _add_list(commands)
+    _add_show(commands)
+    _add_model(commands)
+    _add_train(commands)
+    _add_evaluate(commands)
+    _add_predict(commands)
+    _tflite_arguments.add_commands(commands)
+    _add_report(commands)
+    _add_compare(commands)
+    _diagnosis_arguments.add_commands(commands)
+    _add_show_augment(commands)
+    _add_ablate(commands)
+    _search_arguments.add_commands(commands)
+    _add_demo(commands)
+    return parser
+
+
+def _add_list(commands):
+    command = add_command(commands, "list", _commands.run_list, "list the recipes", "recipes list")
     command.add_argument(
         "--models",
         nargs="?",
@@ -65,13 +89,17 @@ def _parser():
         help="list the networks instead: all, or those that fit, such as 'resnet*' or lite",
     )
 
-    command = _add(
+
+def _add_show(commands):
+    command = add_command(
         commands, "show", _commands.run_show, "show a recipe", "recipes show fashion-mini"
     )
     command.add_argument("recipe", help="name of a recipe, or a recipe.json")
-    _add_settings(command)
+    add_settings(command)
 
-    command = _add(
+
+def _add_model(commands):
+    command = add_command(
         commands,
         "model",
         _commands.run_model,
@@ -84,7 +112,9 @@ def _parser():
     command.add_argument("--brief", action="store_true", help="stages only, no single layers")
     command.add_argument("--diagram", metavar="FILE", help="draw it into an SVG file, too")
 
-    command = _add(
+
+def _add_train(commands):
+    command = add_command(
         commands,
         "train",
         _commands.run_train,
@@ -94,16 +124,18 @@ def _parser():
         "recipes train photos my_photos/ --out runs/a --strategy mirrored",
     )
     command.add_argument("recipe", nargs="?", help="name of a recipe, or a recipe.json")
-    command.add_argument("source", nargs="?", help=_SOURCE_HELP)
+    command.add_argument("source", nargs="?", help=SOURCE_HELP)
     command.add_argument("--out", metavar="DIR", help="new folder for the run")
     command.add_argument("--resume", metavar="DIR", help="go on with an interrupted run")
     command.add_argument("--no-export", action="store_true", help="make no TFLite files")
     _strategy_arguments.add_to(command)
-    _add_settings(command)
-    _add_labels(command)
-    _add_corrupt(command)
+    add_settings(command)
+    add_labels(command)
+    add_corrupt(command)
 
-    command = _add(
+
+def _add_evaluate(commands):
+    command = add_command(
         commands,
         "evaluate",
         _commands.run_evaluate,
@@ -113,7 +145,7 @@ def _parser():
         "recipes evaluate runs/a --against runs/b",
     )
     command.add_argument("model", help="run folder, .keras or .tflite file")
-    command.add_argument("source", nargs="?", help=f"default: the run's own; {_SOURCE_HELP}")
+    command.add_argument("source", nargs="?", help=f"default: the run's own; {SOURCE_HELP}")
     command.add_argument(
         "--split", choices=("train", "validation", "test"), default="test", help="default: test"
     )
@@ -130,9 +162,11 @@ def _parser():
     command.add_argument(
         "--against", metavar="OTHER", help="compare with another model on the same images"
     )
-    _add_corrupt(command)
+    add_corrupt(command)
 
-    command = _add(
+
+def _add_predict(commands):
+    command = add_command(
         commands,
         "predict",
         _commands.run_predict,
@@ -144,80 +178,9 @@ def _parser():
     command.add_argument("images", nargs="+", metavar="IMAGE", help="image files")
     command.add_argument("--top", type=int, default=3, help="classes to print (default: 3)")
 
-    command = _add(
-        commands,
-        "export",
-        _commands.run_export,
-        "make TFLite files of a run and measure them",
-        "recipes export runs/a --to int8 weight-only-int4",
-    )
-    command.add_argument("folder", metavar="RUN", help="run folder")
-    command.add_argument(
-        "--to",
-        # Its name until there were other precisions.
-        "--quantization",
-        nargs="+",
-        default=["int8", "float32"],
-        metavar="PRECISION",
-        help="float32, float16, dynamic, weight-only-int8, weight-only-int4, int8, int8-only, 16x8 "
-        "(default: int8 float32)",
-    )
 
-    command = _add(
-        commands,
-        "compress",
-        _commands.run_compress,
-        "find the fastest or smallest file that keeps the accuracy; killed, it goes on",
-        "recipes compress runs/a --max-drop 0.005",
-        "recipes compress runs/a --target smallest --budget-minutes 30",
-        "recipes compress runs/a --target smallest --methods post-training distillation",
-    )
-    command.add_argument("folder", metavar="RUN", help="run folder")
-    command.add_argument(
-        "--max-drop", type=float, default=0.01, metavar="SHARE", help="of accuracy (default: 0.01)"
-    )
-    command.add_argument("--target", default="cpu", help="cpu, int-only or smallest (default: cpu)")
-    command.add_argument(
-        "--methods",
-        nargs="+",
-        default=["post-training", "pruning", "quantization-aware"],
-        metavar="METHOD",
-        help="that may be used: post-training, pruning, quantization-aware, distillation "
-        "(default: the first three)",
-    )
-    command.add_argument(
-        "--student",
-        metavar="NAME",
-        help="network to distil into, NAME, NAME@WIDTH or @WIDTH (default: half the run's own)",
-    )
-    command.add_argument(
-        "--student-epochs", type=int, metavar="N", help="of teaching it (default: the recipe's)"
-    )
-    command.add_argument(
-        "--budget-minutes", type=float, metavar="N", help="begin nothing new after so many"
-    )
-    command.add_argument("--out", metavar="DIR", help="default: compressed in the run folder")
-    command.add_argument("--seed", type=int, default=0, help="default: 0")
-
-    command = _add(
-        commands,
-        "benchmark",
-        _commands.run_benchmark,
-        "time TFLite files against the first of them: latency, memory, bytes",
-        "recipes benchmark runs/a/model_float32.tflite runs/a/model.tflite",
-    )
-    command.add_argument("files", nargs="+", metavar="FILE", help=".tflite files")
-    command.add_argument(
-        "--threads", type=int, default=1, metavar="N", help="of the interpreter (default: 1)"
-    )
-    command.add_argument(
-        "--runs", type=int, default=50, metavar="N", help="timed images a round (default: 50)"
-    )
-    command.add_argument(
-        "--rounds", type=int, default=10, metavar="N", help="turns of each file (default: 10)"
-    )
-
-    command = _add(
+def _add_report(commands):
+    command = add_command(
         commands,
         "report",
         _commands.run_report,
@@ -226,7 +189,9 @@ def _parser():
     )
     command.add_argument("folder", metavar="RUN", help="run folder")
 
-    command = _add(
+
+def _add_compare(commands):
+    command = add_command(
         commands,
         "compare",
         _commands.run_compare,
@@ -238,49 +203,9 @@ def _parser():
     )
     command.add_argument("--out", metavar="DIR", required=True, help="folder for the report")
 
-    command = _add(
-        commands,
-        "check-data",
-        _commands.run_check_data,
-        "look for corrupt, duplicate, leaked and badly balanced images",
-        "recipes check-data my_photos/",
-    )
-    command.add_argument("source", help=_SOURCE_HELP)
-    _add_labels(command)
 
-    command = _add(
-        commands,
-        "preflight",
-        _diagnosis_commands.run_preflight,
-        "check a recipe on images before training: labels, first loss, gradients, one batch",
-        "recipes preflight photos my_photos/",
-        "recipes preflight fashion-mini fashion-mini --layers",
-    )
-    command.add_argument("recipe", help="name of a recipe, or a recipe.json")
-    command.add_argument("source", help=_SOURCE_HELP)
-    command.add_argument(
-        "--steps", type=int, default=100, help="steps to fit one batch, 0 for none (default: 100)"
-    )
-    command.add_argument("--layers", action="store_true", help="show the activations by layer")
-    _add_settings(command)
-    _add_labels(command)
-    _add_corrupt(command)
-
-    command = _add(
-        commands,
-        "diagnose",
-        _diagnosis_commands.run_diagnose,
-        "say what the curves of a run show: over-fit, under-fit, too short, diverged, ...",
-        "recipes diagnose runs/a",
-    )
-    command.add_argument("folder", metavar="RUN", help="run folder")
-    command.add_argument(
-        "--copies",
-        action="store_true",
-        help="read the images again, and look for training images in the other splits",
-    )
-
-    command = _add(
+def _add_show_augment(commands):
+    command = add_command(
         commands,
         "show-augment",
         _augment_commands.run_show_augment,
@@ -294,7 +219,7 @@ def _parser():
     what.add_argument("--operation", metavar="NAME", help="an operation, such as random_flip")
     what.add_argument("--recipe", metavar="RECIPE", help="what this recipe does in training")
     command.add_argument(
-        "source", nargs="+", metavar="SOURCE", help=f"image files, or: {_SOURCE_HELP}"
+        "source", nargs="+", metavar="SOURCE", help=f"image files, or: {SOURCE_HELP}"
     )
     command.add_argument("--out", metavar="FILE", required=True, help="picture to write")
     command.add_argument(
@@ -308,9 +233,11 @@ def _parser():
     command.add_argument("--count", type=int, default=4, help="images to show (default: 4)")
     command.add_argument("--columns", type=int, default=4, help="draws of each (default: 4)")
     command.add_argument("--size", type=int, metavar="SIDE", help="side of the images in pixels")
-    _add_labels(command)
+    add_labels(command)
 
-    command = _add(
+
+def _add_ablate(commands):
+    command = add_command(
         commands,
         "ablate",
         _commands.run_ablate,
@@ -319,7 +246,7 @@ def _parser():
         "recipes ablate photos my_photos/ --out runs/ablation --mode both",
     )
     command.add_argument("recipe", help="name of a recipe, or a recipe.json")
-    command.add_argument("source", help=_SOURCE_HELP)
+    command.add_argument("source", help=SOURCE_HELP)
     command.add_argument(
         "--out", metavar="DIR", required=True, help="folder for the runs; finished ones are kept"
     )
@@ -332,18 +259,13 @@ def _parser():
         default="without",
         help="leave out one augmentation at a time, or use one alone (default: without)",
     )
-    _add_settings(command)
-    _add_labels(command)
-    _add_corrupt(command)
+    add_settings(command)
+    add_labels(command)
+    add_corrupt(command)
 
-    about = _search_arguments
-    command = _add(commands, "search", _commands.run_search, about.SUMMARY, *about.EXAMPLES)
-    about.add_to(command, _SOURCE_HELP)
-    _add_settings(command)
-    _add_labels(command)
-    _add_corrupt(command)
 
-    command = _add(
+def _add_demo(commands):
+    command = add_command(
         commands,
         "demo",
         _commands.run_demo,
@@ -352,55 +274,7 @@ def _parser():
     )
     command.add_argument("--out", metavar="DIR", default="runs/demo", help="default: runs/demo")
     command.set_defaults(recipe="fashion-mini")
-    _add_settings(command)
-    return parser
-
-
-def _add(commands, name, run, summary, *examples):
-    lines = "\n".join(f"  {example}" for example in examples)
-    command = commands.add_parser(
-        name,
-        help=summary,
-        description=f"{summary[0].upper()}{summary[1:]}.",
-        epilog=f"example:\n{lines}",
-        formatter_class=_HelpFormatter,
-    )
-    command.add_argument("--json", action="store_true", help="print JSON for machines")
-    command.set_defaults(run=run)
-    return command
-
-
-def _add_settings(command):
-    command.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="FIELD=VALUE",
-        help="change a field of the recipe, such as optimizer.learning_rate=0.1; repeatable",
-    )
-    command.add_argument("--seed", type=int, help="short for --set training.seed=SEED")
-
-
-def _add_labels(command):
-    command.add_argument(
-        "--labels", metavar="FILE", help="class names, one a line, for a source without names"
-    )
-
-
-def _add_corrupt(command):
-    command.add_argument(
-        "--corrupt",
-        choices=("refuse", "skip"),
-        default="refuse",
-        help="what to do with image files that cannot be read (default: refuse)",
-    )
-
-
-class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Room for the longest command name beside its summary."""
-
-    def __init__(self, prog):
-        super().__init__(prog, max_help_position=28)
+    add_settings(command)
 
 
 class _Version(argparse.Action):
