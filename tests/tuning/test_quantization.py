@@ -272,6 +272,7 @@ def scaled_classifier(scales):
         ([layers.Rescaling(0.3, 0.5)], None),
     ],
 )
+@pytest.mark.sampled(1, 1)
 def test_factors_of_the_logits_are_in_the_last_kernel(scales, expected, tmp_path):
     model = scaled_classifier(scales)
     images, labels = images_and_labels(8)
