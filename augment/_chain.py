@@ -24,7 +24,7 @@ from augment._loop import map_images
 _OFTEN = 0.25
 
 
-def chain_of(operations, value_range=(0, 255), *, pass_follows=False, materialized=False):
+def chain_of(operations, value_range=(0, 255), *, cast_follows=False, materialized=False):
     """Chain operations into one function, to be compiled.
 
     Neighbours of the kind `"geometry"` become one warp and neighbours of the kind `"color"` one
@@ -34,8 +34,9 @@ def chain_of(operations, value_range=(0, 255), *, pass_follows=False, materializ
     Args:
         operations: `Operation`s, at least one.
         value_range: Lowest and highest value of float images.
-        pass_follows: Whether another pass over the batch comes after in the same compiled function,
-            such as a cast: an operation done to the whole batch then costs no pass of its own.
+        cast_follows: Whether images are cast to a float dtype after, in the same compiled function:
+            an operation done to the whole batch then costs no pass of its own, and uint8 images may
+            come out of it as float32, with the whole numbers that they would be.
         materialized: Whether the result must be in memory, as what follows reads a value more than
             once: what is done in a pass could be fused into it, and computed as often.
 
@@ -53,7 +54,7 @@ def chain_of(operations, value_range=(0, 255), *, pass_follows=False, materializ
         and last.over_batch is not None
         and last.probability >= _OFTEN
         # A loop before it has the image in the cache; a pass of its own would fetch it again.
-        and (pass_follows or len(groups) == 1)
+        and (cast_follows or len(groups) == 1)
         and not materialized
     )
 
@@ -80,7 +81,10 @@ def chain_of(operations, value_range=(0, 255), *, pass_follows=False, materializ
             images = _image_by_image(images, drawn[:-1], steps[:-1], sizes, value_range, True)
         else:
             images = _to_working(images, value_range)
-        return _from_working(_pass(last, images, drawn[-1][0]), dtype, value_range)
+        if cast_follows and dtype == tf.uint8:
+            return _pass(last, images, drawn[-1][0], _as_whole)
+        images = _pass(last, images, drawn[-1][0], lambda changed: _as_dtype(changed, images.dtype))
+        return _from_working(images, dtype, value_range)
 
     return chain
 
@@ -110,14 +114,23 @@ def _image_by_image(images, drawn, steps, sizes, value_range, goes_on=False):
     return map_images(one, (images, *drawn), tf.TensorSpec(shape, dtype))
 
 
-def _pass(member, images, drawn):
-    """Return images, uint8 or float32 in `[0, 255]`, changed by one operation where selected."""
+def _pass(member, images, drawn, finish):
+    """Return images, uint8 or float32 in `[0, 255]`, changed by one operation where selected.
+
+    Args:
+        member: The operation.
+        images: The batch.
+        drawn: What was drawn for it.
+        finish: Function of what the operation gives, uint8 or float32; its dtype is the result's.
+    """
     drawn = dict(drawn)
     selected = drawn.pop("selected")
     for name, value in member.neutral.items():
         drawn[name] = tf.where(selected, drawn[name], value)
-    changed = _as_dtype(member.over_batch(images, **drawn), images.dtype)
-    return changed if member.neutral else tf.where(with_pixel_axes(selected), changed, images)
+    changed = finish(member.over_batch(images, **drawn))
+    if member.neutral:
+        return changed
+    return tf.where(with_pixel_axes(selected), changed, tf.cast(images, changed.dtype))
 
 
 def stages(operations):
@@ -220,6 +233,16 @@ def _as_dtype(image, dtype):
     image = tf.clip_by_value(image, 0.0, 255.0)
     # Half a level and cutting off rounds to nearest, in fewer steps than `tf.round`.
     return tf.cast(image + 0.5, tf.uint8) if dtype == tf.uint8 else tf.cast(image, dtype)
+
+
+def _as_whole(image):
+    """Return float32 with the whole numbers that `_as_dtype` makes uint8 of.
+
+    Spares the cast to uint8 and the one back.
+    """
+    if image.dtype == tf.uint8:
+        return tf.cast(image, tf.float32)
+    return tf.floor(tf.clip_by_value(image, 0.0, 255.0) + 0.5)
 
 
 def _single_precision(drawn):

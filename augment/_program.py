@@ -127,7 +127,7 @@ class Program:
             chain = chain_of(
                 self.operations,
                 self.value_range,
-                pass_follows=self.output_dtype is not None,
+                cast_follows=self.output_dtype is not None and not self.mixes,
                 materialized=bool(self.mixes),
             )
             images = chain(images, seed, strength, window)

@@ -7,10 +7,13 @@ operation is defined on the 256 levels of uint8 (posterize, equalize, autocontra
 is rounded to them first, so that both give the same.
 """
 
+import functools
+
 import tensorflow as tf
 
 from augment import _validation
 from augment._barrier import materialize
+from augment._loop import map_images
 from augment._operation import Operation, each_pixel, operation
 
 
@@ -117,18 +120,43 @@ def autocontrast(image, cutoff=0):
         Same shape and dtype.
     """
     levels = _levels(image)
+    scale, offset = _stretch(levels, cutoff)
+    # Were the product of the offset not written out, it would go unrounded into a fused
+    # multiply-subtract.
+    offset = materialize(offset, _opaque(levels))
+    return tf.cast(_stretched(levels, scale, offset), image.dtype)
+
+
+def _autocontrast_batch(images, cutoff):
+    """Return `autocontrast` of each of a batch of images, as float32."""
+
+    def stretch(image):
+        return _stretch(_levels(image), cutoff)
+
+    channels = tf.TensorSpec([images.shape[-1]], tf.float64)
+    scale, offset = map_images(stretch, images, (channels, channels))
+    return _stretched(_levels(images), scale[:, None, None], offset[:, None, None])
+
+
+def _stretch(levels, cutoff):
+    """Return what to multiply each channel by and then to take off, float64 `(channels,)`."""
     low, high = _extremes(levels) if cutoff == 0 else _percentiles(levels, cutoff)
-    span = tf.cast(high - low, tf.float64)
-    scale = 255.0 / tf.maximum(span, 1.0)
-    ramp = tf.range(256)
-    # Python's arithmetic, bit for bit, in float64: where the true value is whole, what is left of
-    # it after rounding decides. Were the product not written out, it would go unrounded into a
-    # fused multiply-subtract.
-    products = tf.concat([ramp[:, None] + tf.zeros_like(low), low[None]], axis=0)
-    products = materialize(tf.cast(products, tf.float64) * scale, _opaque(levels))
-    stretched = tf.cast(tf.clip_by_value(products[:256] - products[256:], 0.0, 255.0), tf.int32)
-    table = tf.where(high > low, stretched, ramp[:, None])
-    return tf.cast(_look_up(levels, table), image.dtype)
+    scale = 255.0 / tf.cast(tf.maximum(high - low, 1), tf.float64)
+    offset = tf.cast(low, tf.float64) * scale
+    stays = high <= low
+    scale = tf.where(stays, tf.ones_like(scale), scale)
+    return scale, tf.where(stays, tf.zeros_like(offset), offset)
+
+
+def _stretched(levels, scale, offset):
+    """Return `levels * scale - offset` as whole numbers in `[0, 255]`, float32.
+
+    Python's arithmetic, bit for bit, in float64: where the true value is whole, what is left of it
+    after rounding decides. The maximum changes nothing, but stands between the product and the
+    difference, which would else become one step that does not round the product.
+    """
+    products = tf.maximum(tf.cast(levels, tf.float64) * scale, 0.0)
+    return tf.clip_by_value(tf.cast(tf.floor(products - offset), tf.float32), 0.0, 255.0)
 
 
 def _levels(image):
@@ -279,7 +307,9 @@ def random_autocontrast(*, cutoff=0):
     """
     cutoff = _validation.check_number("cutoff", cutoff, 0, 49.99)
 
-    def apply(image):
-        return autocontrast(image, cutoff)
-
-    return Operation(lambda draw: {}, apply, scales="probability")
+    return Operation(
+        lambda draw: {},
+        functools.partial(autocontrast, cutoff=cutoff),
+        functools.partial(_autocontrast_batch, cutoff=cutoff),
+        scales="probability",
+    )

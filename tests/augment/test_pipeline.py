@@ -298,6 +298,7 @@ class TestStrength:
 
 OUTPUT_STEPS = {
     "in one pass": [augment.RandomHue(0.3)],
+    "in one pass, whole": [augment.RandomAutocontrast(probability=0.6)],
     "after a loop": [augment.RandomCrop(2), augment.RandomSaturation(0.5)],
     "in a loop": [augment.RandomCrop(2), augment.Cutout(3)],
     "mixed": [augment.RandomBrightness(0.5), augment.MixUpOrCutMix(classes=CLASSES)],

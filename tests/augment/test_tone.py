@@ -8,6 +8,7 @@ from scipy import stats
 
 import augment
 from augment import tone
+from augment._chain import chain_of
 
 
 def by_channel(function, image):
@@ -81,24 +82,31 @@ def test_equals_pil_to_the_bit_under_xla(name):
     np.testing.assert_array_equal(compiled(tf.constant(image)), by_channel(of_pil, image))
 
 
+@pytest.mark.parametrize("at_once", [False, True])
 @pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.slow
-def test_autocontrast_has_pythons_rounding_for_every_lowest_and_highest_level(jit_compile):
+def test_autocontrast_has_pythons_rounding_for_every_lowest_and_highest_level(jit_compile, at_once):
     """All pairs at once, each a channel, by PIL's arithmetic: `int(level * scale + offset)`.
 
     Where the true value is whole, its rounding errors decide, and a fused multiply-add fails.
-    Channels where they decide nothing, without the others, take a faster way.
     """
     low, high = np.triu_indices(256, 1)
     levels = np.clip(np.arange(256)[:, None], low, high)
     scale = 255.0 / (high - low)
     expected = np.clip((levels * scale + -low * scale).astype(int), 0, 255)
-    function = tf.function(tone.autocontrast, jit_compile=jit_compile, autograph=False)
-    exact = (expected == (levels - low) * 255 // (high - low)).all(0)
-    assert 0.7 < exact.mean() < 0.9
-    for chosen in (slice(None), exact):
-        result = function(tf.constant(levels[:, None, chosen], tf.uint8))
-        np.testing.assert_array_equal(result[:, 0], expected[:, chosen])
+    images = tf.constant(levels[None, :, None], tf.uint8)
+    if at_once:
+        operation = augment.random_autocontrast.operation()
+        assert operation.over_batch is not None
+        function = chain_of([operation], cast_follows=True)
+        result = tf.function(function, jit_compile=jit_compile, autograph=False)(
+            images, [0, 0], 1.0
+        )
+        assert result.dtype == tf.float32
+    else:
+        function = tf.function(tone.autocontrast, jit_compile=jit_compile, autograph=False)
+        result = function(images[0])[None]
+    np.testing.assert_array_equal(result[0, :, 0], expected)
 
 
 @pytest.mark.parametrize("ours", [tone.equalize, tone.autocontrast, tone.posterize])
