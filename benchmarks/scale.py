@@ -1,4 +1,4 @@
-"""The cost model of docs/scale.md, and its check: one process on one core, then two on a core each.
+"""The cost model of docs/scale.md, and its check by two processes on a core each.
 
     python benchmarks/scale.py            # measure, compare with the model
     python benchmarks/scale.py --table    # only what the model says of other machines
@@ -6,8 +6,10 @@
 Each worker is a process of its own that is held to one processor core, opened and compiled as by
 `recipes train --strategy multiworker`; they reach each other over the loopback interface. Measured
 are images a second of training at several batches a worker, and all-reduces of vectors of several
-sizes, one of them that of the gradient. From the time of a step of one worker, and that of an
-all-reduce, the model says what a step of two should take.
+sizes, one of them that of the gradient. Two cores of one machine share caches, memory and at times
+the arithmetic of one core, so a worker beside another is slower than one alone. Both are measured
+with workers that are not connected; from the step of two of these, and the all-reduces, the model
+says what a step of two that are connected should take.
 """
 
 import argparse
@@ -23,10 +25,11 @@ import time
 WIDTH = 32
 BATCHES = (8, 32, 128)  # images a worker
 MEGABYTES = (0.004, 0.1, 1.0, 10.0, 50.0)
+SCALARS = 3  # numbers that a step adds up beside the gradient, as the traced function shows
 
 
 def step_seconds(images, rate, megabytes, bandwidth, workers, latency=0.0):
-    """Return the seconds of a step: compute, then a ring all-reduce that does not overlap with it.
+    """Return the seconds of a step: compute, then ring all-reduces that do not overlap with it.
 
     Args:
         images: Each worker's share of a batch.
@@ -36,7 +39,8 @@ def step_seconds(images, rate, megabytes, bandwidth, workers, latency=0.0):
         workers: How many.
         latency: Seconds of one message between two workers.
     """
-    return images / rate + all_reduce_seconds(megabytes, bandwidth, workers, latency)
+    gradient = all_reduce_seconds(megabytes, bandwidth, workers, latency)
+    return images / rate + gradient + SCALARS * all_reduce_seconds(0, bandwidth, workers, latency)
 
 
 def all_reduce_seconds(megabytes, bandwidth, workers, latency=0.0):
@@ -56,20 +60,23 @@ def main():
         return print(json.dumps(work(**json.loads(options.worker))), flush=True)
     if options.table:
         return print(table())
-    alone = start([0], options)[0]
-    two = start([0, 1], options)[0]
-    return print(compare(alone, two))
+    alone = start([0], options)
+    apart = start([0, 1], options, connected=False)
+    two = start([0, 1], options)
+    return print(compare(alone, apart, two))
 
 
-def start(cores, options):
-    """Run a worker on each core; return what each measured."""
+def start(cores, options, connected=True):
+    """Run a worker on each core, in one cluster or in one each; return what each measured."""
     with contextlib.ExitStack() as stack:
         held = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in cores]
         workers = [f"127.0.0.1:{each.getsockname()[1]}" for each in held]
     processes = []
     try:
-        for index, core in enumerate(cores):
-            config = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
+        for place, core in enumerate(cores):
+            cluster = {"worker": workers if connected else [workers[place]]}
+            index = place if connected else 0
+            config = {"cluster": cluster, "task": {"type": "worker", "index": index}}
             task = {"core": core, "rounds": options.rounds, "steps": options.steps}
             environment = {**os.environ, "TF_CONFIG": json.dumps(config)}
             command = [sys.executable, __file__, "--worker", json.dumps(task)]
@@ -166,7 +173,9 @@ def reduce_seconds(megabytes, devices, rounds, pieces=1):
     def reduce(*vectors):
         def together(*mine):
             replica = tf.distribute.get_replica_context()
-            return replica.all_reduce(tf.distribute.ReduceOp.SUM, list(mine))
+            # What is made here lies on a device, which the strategy asks for.
+            mine = [tf.identity(vector) for vector in mine]
+            return replica.all_reduce(tf.distribute.ReduceOp.SUM, mine)
 
         return devices.strategy.run(together, args=vectors)
 
@@ -181,39 +190,47 @@ def reduce_seconds(megabytes, devices, rounds, pieces=1):
     return found[1:]
 
 
-def compare(alone, two):
+def compare(alone, apart, two):
     """Return the tables: all-reduce by size, and steps measured and foretold."""
-    gradient = alone["parameters"] * 4 / 1e6
+    parameters = alone[0]["parameters"]
+    gradient = parameters * 4 / 1e6
     lines = [
-        f"resnet9 of width {WIDTH}: {alone['parameters']:,} trainable parameters, "
+        f"resnet9 of width {WIDTH}: {parameters:,} trainable parameters, "
         f"{gradient:.2f} MB of gradient a step",
         "",
         "| all-reduce, MB | ms, two workers | MB/s sent by each |",
         "|---|---|---|",
     ]
-    for text, seconds in two["reduce"].items():
+    for text, seconds in two[0]["reduce"].items():
         megabytes, middle = float(text), statistics.median(seconds)
         # Each of two sends the size of the vector: two messages of half of it.
         lines.append(f"| {megabytes:.3f} | {1000 * middle:.2f} | {megabytes / middle:,.0f} |")
-    reduced = statistics.median(two["packed"])
+    packed = statistics.median(two[0]["packed"])
+    reduced = packed + SCALARS * statistics.median(two[0]["reduce"][str(MEGABYTES[0])])
     lines += [
         "",
-        f"In 30 pieces, as a gradient comes: {1000 * reduced:.2f} ms.",
+        f"In 30 pieces, as a gradient comes: {1000 * packed:.2f} ms.",
         "",
-        "| images a worker | one worker, images/s | two, images/s together | speed-up | foretold | "
-        "all-reduce, share of the step |",
-        "|---|---|---|---|---|---|",
+        "| images a worker | one worker alone, images/s | two apart, together | two connected, "
+        "together | of two apart | foretold | all-reduces, share of the step |",
+        "|---|---|---|---|---|---|---|",
     ]
     for batch in BATCHES:
-        one = statistics.median(alone["rates"][str(batch)])
-        both = 2 * statistics.median(two["rates"][str(batch)])
-        foretold = 2 * batch / (batch / one + reduced) / one
+        one = _images_a_second(alone, batch)
+        free = _images_a_second(apart, batch)
+        both = _images_a_second(two, batch)
+        seconds = 2 * batch / free
         share = reduced / (2 * batch / both)
         lines.append(
-            f"| {batch} | {one:,.0f} | {both:,.0f} | {both / one:.2f} | {foretold:.2f} | "
-            f"{100 * share:.1f} % |"
+            f"| {batch} | {one:,.0f} | {free:,.0f} | {both:,.0f} | {both / free:.2f} | "
+            f"{seconds / (seconds + reduced):.2f} | {100 * share:.1f} % |"
         )
     return "\n".join(lines)
+
+
+def _images_a_second(workers, batch):
+    """Return the images a second of all workers together, each by its median round."""
+    return sum(statistics.median(worker["rates"][str(batch)]) for worker in workers)
 
 
 # name, megabytes of gradient, images a second of one device, images of it a step
