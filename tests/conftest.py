@@ -102,14 +102,23 @@ def tiny_recipe():
     )
 
 
-@pytest.fixture(scope="session")
-def search_folder():
-    """Return the module that writes folders of made-up searches, search_folder.py beside this."""
-    path = Path(__file__).parent / "search_folder.py"
-    spec = importlib.util.spec_from_file_location("search_folder", path)
+def _module_beside_this(name):
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def search_folder():
+    """Return the module that writes folders of made-up searches, search_folder.py beside this."""
+    return _module_beside_this("search_folder")
+
+
+@pytest.fixture(scope="session")
+def processes():
+    """Return the module that starts, awaits and ends processes, processes.py beside this."""
+    return _module_beside_this("processes")
 
 
 @pytest.fixture(scope="session")

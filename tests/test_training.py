@@ -1,10 +1,7 @@
 """The training path: what it writes, that it learns, and that a killed run ends the same."""
 
-import os
 import signal
-import subprocess
 import sys
-import time
 
 import keras
 import numpy as np
@@ -140,22 +137,16 @@ def test_a_run_that_died_anywhere_resumes_to_the_same_weights(
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-def test_a_killed_process_resumes_to_the_same_weights(tiny_run, tiny_recipe, tiny_source, tmp_path):
+def test_a_killed_process_resumes_to_the_same_weights(
+    tiny_run, tiny_recipe, tiny_source, processes, tmp_path
+):
     recipe_file, folder = tmp_path / "recipe.json", tmp_path / "run"
     write_json(recipe_file, tiny_recipe.to_dict())
-    process = subprocess.Popen(
-        [sys.executable, "-m", "recipes", "train", recipe_file, tiny_source, "--out", folder],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
     history = folder / "history.jsonl"
-    deadline = time.monotonic() + 240
-    while not (history.exists() and history.read_text().count("\n") >= 2):
-        assert process.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    processes.kill_when(
+        lambda: history.exists() and history.read_text().count("\n") >= 2,
+        [sys.executable, "-m", "recipes", "train", recipe_file, tiny_source, "--out", folder],
+    )
     resumed = resume_and_export(folder, progress=False)
     assert {entry.name for entry in folder.iterdir()} >= FILES
     _assert_same_result(resumed, tiny_run)

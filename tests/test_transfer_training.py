@@ -1,11 +1,8 @@
 """Transfer through the one training path: phases, resuming in and between them, old recipes."""
 
 import json
-import os
 import signal
-import subprocess
 import sys
-import time
 
 import keras
 import numpy as np
@@ -184,22 +181,16 @@ def test_a_spoilt_checkpoint_of_the_second_phase_falls_back_to_the_first(
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-def test_a_killed_process_resumes_to_the_same_weights(finished, recipe, tiny_source, tmp_path):
+def test_a_killed_process_resumes_to_the_same_weights(
+    finished, recipe, tiny_source, processes, tmp_path
+):
     recipe_file, folder = tmp_path / "recipe.json", tmp_path / "run"
     write_json(recipe_file, recipe.to_dict())
-    process = subprocess.Popen(
-        [sys.executable, "-m", "recipes", "train", recipe_file, tiny_source, "--out", folder],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
     history = folder / "history.jsonl"
-    deadline = time.monotonic() + 240
-    while not (history.exists() and history.read_text().count("\n") >= HEAD_EPOCHS):
-        assert process.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    processes.kill_when(
+        lambda: history.exists() and history.read_text().count("\n") >= HEAD_EPOCHS,
+        [sys.executable, "-m", "recipes", "train", recipe_file, tiny_source, "--out", folder],
+    )
     resumed = train(recipe, tiny_source, folder, resume=True, progress=False)
     _assert_same_result(resumed, finished[0])
 

@@ -3,19 +3,13 @@
 The tests of the stock strategy fail on the day that `recipes/distributed/multi_worker.py` can go.
 """
 
-import contextlib
 import json
-import os
-import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
-
-import recipes
 
 pytestmark = pytest.mark.slow
 SECONDS = 120
@@ -40,41 +34,32 @@ print("weights", [weight.tolist() for weight in model.get_weights()], flush=True
 """
 
 
-def outputs(kind):
-    """Return what the script prints in each of two processes, and their exit codes."""
-    with contextlib.ExitStack() as stack:
-        holders = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(2)]
-        addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in holders]
-    root = str(Path(recipes.__file__).parents[1])
-    processes = []
-    try:
-        for index in range(2):
-            task = {"type": "worker", "index": index}
-            config = json.dumps({"cluster": {"worker": addresses}, "task": task})
-            environment = {"PYTHONPATH": root, "TF_CPP_MIN_LOG_LEVEL": "2", "TF_CONFIG": config}
-            processes.append(
-                subprocess.Popen(
+@pytest.fixture(scope="module")
+def outputs(processes):
+    """Return what gives the prints of the script in two processes, and their exit codes."""
+
+    def run_both(kind):
+        with processes.started() as start:
+            workers = [
+                start(
                     [sys.executable, "-c", _SCRIPT, kind],
-                    env={**os.environ, **environment},
-                    stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
-                    text=True,
+                    env=processes.environment(TF_CONFIG=configuration),
                 )
-            )
-        return [(each.communicate(timeout=SECONDS)[0], each.returncode) for each in processes]
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
+                for configuration in processes.cluster_configurations(2)
+            ]
+            return [(each.communicate(timeout=SECONDS)[0], each.returncode) for each in workers]
+
+    return run_both
 
 
-def test_fit_fails_under_the_stock_strategy():
+def test_fit_fails_under_the_stock_strategy(outputs):
     for text, code in outputs("stock"):
         assert code != 0, text
         assert "convert a value (PerReplica" in text
 
 
-def test_fit_works_under_ours_and_workers_agree():
+def test_fit_works_under_ours_and_workers_agree(outputs):
     found = outputs("ours")
     assert [code for _, code in found] == [0, 0], found
     weights = [text.split("weights ")[-1].splitlines()[0] for text, _ in found]

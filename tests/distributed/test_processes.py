@@ -2,12 +2,9 @@
 
 import contextlib
 import json
-import os
 import runpy
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from unittest import mock
 
@@ -25,48 +22,31 @@ SECONDS = 240
 pytestmark = pytest.mark.slow
 
 
-def environment(**added):
-    """Return that of a process in which `import recipes` finds what is tested here."""
-    import recipes
+@pytest.fixture(scope="module")
+def two_workers(processes):
+    """Return what starts two processes of `worker.py`; none of them outlives the block."""
 
-    root = str(Path(recipes.__file__).parents[1])
-    return {**os.environ, "PYTHONPATH": root, "TF_CPP_MIN_LOG_LEVEL": "2", **added}
-
-
-@contextlib.contextmanager
-def two_workers(*arguments, outs, **added):
-    """Start two processes of `worker.py`; none of them outlives the block."""
-    # Held until both are known, so that they differ.
-    with contextlib.ExitStack() as stack:
-        holders = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in outs]
-        workers = [f"127.0.0.1:{each.getsockname()[1]}" for each in holders]
-    processes = []
-    try:
-        for index, out in enumerate(outs):
-            task = {"type": "worker", "index": index}
-            config = json.dumps({"cluster": {"worker": workers}, "task": task})
-            command = [sys.executable, SCRIPT, "multiworker", arguments[0], out, *arguments[1:]]
-            processes.append(
-                subprocess.Popen(
-                    command,
-                    env=environment(TF_CONFIG=config, **added),
-                    stdout=subprocess.PIPE,
+    @contextlib.contextmanager
+    def start_both(source, *more, outs, **added):
+        with processes.started() as start:
+            yield [
+                start(
+                    [sys.executable, SCRIPT, "multiworker", source, out, *more],
                     stderr=subprocess.STDOUT,
-                    text=True,
+                    env=processes.environment(TF_CONFIG=configuration, **added),
                 )
-            )
-        yield processes
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-            process.stdout.close()
+                for out, configuration in zip(
+                    outs, processes.cluster_configurations(len(outs)), strict=True
+                )
+            ]
+
+    return start_both
 
 
-def answers(processes):
+def answers(workers):
     """Wait for the end; return exit codes and what was printed."""
-    texts = [process.communicate(timeout=SECONDS)[0] for process in processes]
-    return [process.returncode for process in processes], texts
+    texts = [worker.communicate(timeout=SECONDS)[0] for worker in workers]
+    return [worker.returncode for worker in workers], texts
 
 
 def weights_of(folder):
@@ -74,11 +54,11 @@ def weights_of(folder):
 
 
 @pytest.fixture(scope="module")
-def two(tiny_source, tmp_path_factory):
+def two(two_workers, tiny_source, tmp_path_factory):
     """Return the folder of a run of two processes, of which the second was given another one."""
     folder = tmp_path_factory.mktemp("two")
-    with two_workers(tiny_source, outs=(folder / "chief", folder / "other")) as processes:
-        codes, texts = answers(processes)
+    with two_workers(tiny_source, outs=(folder / "chief", folder / "other")) as workers:
+        codes, texts = answers(workers)
     assert codes == [0, 0], texts
     return folder
 
@@ -105,24 +85,21 @@ def test_only_the_chief_writes(two):
     assert [path.name for path in two.iterdir()] == ["chief"]
 
 
-def test_a_killed_worker_and_a_new_start_end_at_the_same_bits(two, tiny_source, tmp_path):
+def test_a_killed_worker_and_a_new_start_end_at_the_same_bits(
+    two, two_workers, processes, tiny_source, tmp_path
+):
     outs = (tmp_path / "chief", tmp_path / "other")
-    with two_workers(tiny_source, outs=outs, PAUSE="1") as processes:
-        checkpoint = outs[0] / "checkpoints" / "epoch-0001.npz"
-        deadline = time.monotonic() + SECONDS
-        while not checkpoint.exists():
-            assert time.monotonic() < deadline
-            assert [process.poll() for process in processes] == [None, None]
-            time.sleep(0.01)
-        processes[1].kill()
-        chief, text = processes[0], processes[0].communicate(timeout=SECONDS)[0]
+    with two_workers(tiny_source, outs=outs, PAUSE="1") as (chief, other):
+        processes.until((outs[0] / "checkpoints" / "epoch-0001.npz").exists, chief, other)
+        other.kill()
+        text = chief.communicate(timeout=SECONDS)[0]
         assert chief.returncode == 2
         assert "refused: contact with another worker was lost" in text
     assert not Run(outs[0]).finished
     # The second process is on a machine that sees nothing of the run.
     elsewhere = (outs[0], Path("/nowhere/to/be/seen"))
-    with two_workers(tiny_source, "--resume", outs=elsewhere) as processes:
-        codes, texts = answers(processes)
+    with two_workers(tiny_source, "--resume", outs=elsewhere) as workers:
+        codes, texts = answers(workers)
     assert codes == [0, 0], texts
     assert "resuming after epoch" in texts[0]
     for found, expected in zip(weights_of(outs[0]), weights_of(two / "chief"), strict=True):
@@ -136,20 +113,20 @@ def test_a_killed_worker_and_a_new_start_end_at_the_same_bits(two, tiny_source, 
 
 
 @pytest.mark.exhaustive
-def test_workers_with_other_images_are_refused(tiny_source, tmp_path):
-    with two_workers("fashion-mini", outs=(tmp_path / "a", tmp_path / "b")) as processes:
-        processes[1].kill()
-        processes[1].wait()
-        config = json.loads(_environment_of(processes[0])["TF_CONFIG"])
+def test_workers_with_other_images_are_refused(two_workers, processes, tiny_source, tmp_path):
+    with two_workers("fashion-mini", outs=(tmp_path / "a", tmp_path / "b")) as (chief, second):
+        second.kill()
+        second.wait()
+        config = json.loads(_environment_of(chief)["TF_CONFIG"])
         config["task"]["index"] = 1
         other = subprocess.run(
             [sys.executable, SCRIPT, "multiworker", tiny_source, tmp_path / "b"],
-            env=environment(TF_CONFIG=json.dumps(config)),
+            env=processes.environment(TF_CONFIG=json.dumps(config)),
             capture_output=True,
             text=True,
             timeout=SECONDS,
         )
-        text = processes[0].communicate(timeout=SECONDS)[0]
+        text = chief.communicate(timeout=SECONDS)[0]
     for found in (text, other.stdout):
         assert "has another fingerprint of its images than the chief" in found
     assert not list(tmp_path.iterdir()), "nothing is written"

@@ -3,7 +3,6 @@
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import keras
@@ -27,20 +26,12 @@ def finish(source, folder):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-def test_killed_inside_an_epoch_it_ends_on_the_same_weights(tiny_source, tmp_path):
+def test_killed_inside_an_epoch_it_ends_on_the_same_weights(tiny_source, processes, tmp_path):
     whole = finish(tiny_source, tmp_path / "whole")
-    process = subprocess.Popen(
+    processes.kill_when(
+        lambda: list((tmp_path / "killed").glob("checkpoints/epoch-0001-step-*.npz")),
         command(tiny_source, tmp_path / "killed"),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
     )
-    deadline = time.monotonic() + 240
-    while not list((tmp_path / "killed").glob("checkpoints/epoch-0001-step-*.npz")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.kill()
-    process.wait()
     resumed = finish(tiny_source, tmp_path / "killed")
     assert resumed[0].startswith("after epoch ")
     assert resumed[1:] == whole

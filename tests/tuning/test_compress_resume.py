@@ -3,7 +3,6 @@
 import signal
 import subprocess
 import sys
-import time
 
 import keras
 import numpy as np
@@ -63,19 +62,10 @@ def program(digits, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-def test_killed_it_goes_on(program, tmp_path):
+def test_killed_it_goes_on(program, processes, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     subprocess.run(program(whole), check=True, capture_output=True, timeout=300)
-    process = subprocess.Popen(
-        program(killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 240
-    while not (killed / "candidates" / "int8.json").exists():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.kill()
-    process.wait()
+    processes.kill_when((killed / "candidates" / "int8.json").exists, program(killed))
     assert not (killed / "report.json").exists()
     kept = {path: path.stat().st_mtime_ns for path in (killed / "candidates").glob("*.tflite")}
     done = [path.stem for path in (killed / "candidates").glob("*.json")]

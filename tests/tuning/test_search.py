@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import textwrap
-import time
 
 import numpy as np
 import pytest
@@ -490,24 +489,14 @@ KILLED = """
 
 
 @pytest.mark.slow
-def test_killed_twice_and_finished(short_recipe, tiny_source, tmp_path):
+def test_killed_twice_and_finished(short_recipe, tiny_source, processes, tmp_path):
     """With SIGKILL in the middle of a trial, and between two; no trial is lost or run twice."""
     out = tmp_path / "killed"
     program = [sys.executable, "-c", textwrap.dedent(KILLED)]
     program += [json.dumps(short_recipe.to_dict()), tiny_source]
 
-    def kill_when(path):
-        process = subprocess.Popen([*program, str(out)], stderr=subprocess.DEVNULL)
-        limit = time.monotonic() + 240
-        while not path.exists():
-            assert process.poll() is None
-            assert time.monotonic() < limit
-            time.sleep(0.01)
-        process.kill()
-        process.wait()
-
-    kill_when(out / "coarse" / "runs" / "0001" / "history.jsonl")
-    kill_when(out / "coarse" / "trials" / "0002.json")
+    for first in ("runs/0001/history.jsonl", "trials/0002.json"):
+        processes.kill_when((out / "coarse" / first).exists, [*program, str(out)])
     finished = {
         path: (os.stat(path).st_ino, path.read_text())
         for path in sorted((out / "coarse" / "trials").glob("*.json"))

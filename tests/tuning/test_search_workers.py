@@ -8,7 +8,6 @@ import os
 import random
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -703,15 +702,9 @@ def place(monkeypatch):
     return set_place
 
 
-def a_free_port():
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return listening.getsockname()[1]
-
-
-def test_a_chief_that_is_not_there(place, monkeypatch, tmp_path, capsys):
+def test_a_chief_that_is_not_there(place, processes, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(clusters, "PATIENCE", 0.3)
-    port = a_free_port()
+    (port,) = processes.free_ports(1)
     place("worker1", port)
     command = ["search", "fashion-mini", "fashion-mini", "--trials", "2"]
     assert main([*command, "--out", str(tmp_path / "a")]) == 2
@@ -783,17 +776,9 @@ def is_running(pid):
         return False
 
 
-def until(condition, seconds, process=None):
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert process is None or process.poll() is None, process.communicate()
-        assert time.monotonic() < limit
-        time.sleep(0.02)
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for processes in /proc")
-def test_killed_in_every_way_and_finished(tiny_recipe, tiny_source, tmp_path):
+def test_killed_in_every_way_and_finished(tiny_recipe, tiny_source, processes, tmp_path):
     """A worker with SIGKILL, the chief with SIGKILL, all with Ctrl-C; then it is finished."""
     recipe = tiny_recipe.override({"training.epochs": 3, "model.width": 4})
     (tmp_path / "recipe.json").write_text(json.dumps(recipe.to_dict()))
@@ -804,39 +789,31 @@ def test_killed_in_every_way_and_finished(tiny_recipe, tiny_source, tmp_path):
     command += ["--algorithm", "grid", "--vary", "optimizer.learning_rate: 0.05, 0.1"]
     command += ["--vary", "model.width: 4, 6", "--epochs", "2"]
     runs, trials = out / "coarse" / "runs", out / "coarse" / "trials"
-    started = []
 
-    def start(*more):
-        process = subprocess.Popen(
-            [*command, *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        started.append(process)
-        return process
-
-    try:
-        chief = start("--workers", "2")
-        until(lambda: list(runs.glob("*/history.jsonl")), 120, chief)
+    with processes.started() as start:
+        chief = start([*command, "--workers", "2"])
+        processes.until(lambda: list(runs.glob("*/history.jsonl")), chief)
         crew = children(chief.pid)
         assert len(crew) == 2
         killed = next(int(number.parent.name) for number in runs.glob("*/history.jsonl"))
         # Which of the two has it is not known: both lose theirs.
         for worker in crew:
             os.kill(worker, signal.SIGKILL)
-        until(lambda: (trials / f"{killed:04d}.json").exists(), 120, chief)
+        processes.until(lambda: (trials / f"{killed:04d}.json").exists(), chief)
         crew = children(chief.pid)
         chief.kill()
         said = chief.communicate()[1]
         assert f"in coarse {killed}, which is run again" in said
         # None outlives its chief.
-        until(lambda: not any(map(is_running, crew)), 10)
+        processes.until(lambda: not any(map(is_running, crew)), seconds=10)
 
         # Ctrl-C goes to all processes of the terminal.
-        chief = start("--workers", "2")
-        until(lambda: len(children(chief.pid)) == 2, 60, chief)
+        chief = start([*command, "--workers", "2"])
+        processes.until(lambda: len(children(chief.pid)) == 2, chief)
         crew = children(chief.pid)
         time.sleep(1)
-        for process in (*crew, chief.pid):
-            os.kill(process, signal.SIGINT)
+        for number in (*crew, chief.pid):
+            os.kill(number, signal.SIGINT)
         assert chief.wait(20) == 130
         assert chief.communicate()[1].splitlines()[-1] == "recipes: interrupted"
         assert not any(map(is_running, crew))
@@ -845,14 +822,9 @@ def test_killed_in_every_way_and_finished(tiny_recipe, tiny_source, tmp_path):
         assert 1 <= len(finished) < 4
 
         # One worker, a fresh process after two trials; what is done is not done again.
-        last = start("--workers", "1", "--recycle", "2")
+        last = start([*command, "--workers", "1", "--recycle", "2"])
         answer, said = last.communicate(timeout=240)
         assert last.returncode == 0, said
-    finally:
-        for process in started:
-            if process.poll() is None:
-                process.kill()
-                process.communicate()
     found = json.loads(answer)
     assert sorted(trial["number"] for trial in found["trials"]) == list(range(4))
     assert {path: path.read_text() for path in finished} == finished
@@ -866,7 +838,7 @@ def test_killed_in_every_way_and_finished(tiny_recipe, tiny_source, tmp_path):
 
 
 @pytest.mark.exhaustive
-def test_as_on_several_machines(tiny_recipe, tiny_source, tmp_path):
+def test_as_on_several_machines(tiny_recipe, tiny_source, processes, tmp_path):
     """With KerasTuner's variables; a worker is killed and started again under its name."""
     recipe = tiny_recipe.override({"training.epochs": 4, "model.width": 4})
     (tmp_path / "recipe.json").write_text(json.dumps(recipe.to_dict()))
@@ -876,30 +848,24 @@ def test_as_on_several_machines(tiny_recipe, tiny_source, tmp_path):
     command += ["--no-range-test", "--vary", "optimizer.learning_rate: log 1e-2..1"]
     command += ["--epochs", "2"]
     command += ["--trials", "6", "--refine", "--seeds", "2"]
-    started = []
-    port = str(a_free_port())
+    (port,) = processes.free_ports(1)
 
-    def start(name):
-        variables = {"TUNER_ID": name, "ORACLE_IP": "127.0.0.1", "ORACLE_PORT": port}
-        process = subprocess.Popen(
-            command,
-            env=os.environ | {f"KERASTUNER_{key}": value for key, value in variables.items()},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+    def environment(name):
+        return processes.environment(
+            KERASTUNER_TUNER_ID=name,
+            KERASTUNER_ORACLE_IP="127.0.0.1",
+            KERASTUNER_ORACLE_PORT=str(port),
         )
-        started.append(process)
-        return process
 
-    try:
-        first = start("worker0")
-        chief = start("chief")
+    with processes.started() as start:
+        first = start(command, env=environment("worker0"))
+        chief = start(command, env=environment("chief"))
         history = out / "coarse" / "runs" / "0000" / "history.jsonl"
-        until(history.exists, 240, chief)
+        processes.until(history.exists, chief)
         first.kill()
         first.communicate()
         assert not (out / "coarse" / "trials" / "0000.json").exists()
-        crew = [start("worker0"), start("worker1")]
+        crew = [start(command, env=environment(name)) for name in ("worker0", "worker1")]
         answer, said = chief.communicate(timeout=500)
         assert chief.returncode == 0, said
         for worker in crew:
@@ -907,11 +873,6 @@ def test_as_on_several_machines(tiny_recipe, tiny_source, tmp_path):
             assert worker.returncode == 0, said_there
             # What the chief found, as far as trials go.
             assert json.loads(printed)["best"] == json.loads(answer)["best"]
-    finally:
-        for process in started:
-            if process.poll() is None:
-                process.kill()
-                process.communicate()
     found = json.loads(answer)
     counts = [trial["stage"] for trial in found["trials"]]
     assert (counts.count("coarse"), counts.count("refined")) == (4, 2)
