@@ -1,25 +1,16 @@
 """`compress` on tiny trained networks: what it writes, what it chooses by, how it goes on."""
 
-import dataclasses
 import gzip
 import hashlib
 import json
 import re
-from unittest import mock
 
 import keras
 import numpy as np
 import pytest
-import scipy.special
-from ai_edge_litert.interpreter import Interpreter
 
-from recipes.cli import main
 from recipes.data import load_data
 from recipes.errors import ConfigError, DataError, RecipesError, RunError
-from recipes.evaluation.litert import read_facts
-from recipes.models import build_model
-from tuning import benchmarking
-from tuning.candidates import Workshop
 from tuning.compression import compress, replay
 from tuning.compression_report import CompressionReport
 
@@ -27,61 +18,6 @@ pytest.importorskip("litert_quantizer")
 
 # What makes the results of one layer 2,000 times as wide as those of its other channels.
 _WIDE = 2000.0
-
-
-@pytest.fixture(scope="module")
-def data(digits):
-    """Return the digits as images with validation and test images."""
-    images, labels = digits["train"]
-    splits = {
-        "train": (images[:800], labels[:800]),
-        "validation": (images[800:], labels[800:]),
-        "test": digits["test"],
-    }
-    return load_data(splits)
-
-
-@pytest.fixture(scope="module")
-def network(data):
-    """Return a small trained network, all of whose activations are ReLUs."""
-    keras.utils.set_random_seed(0)
-    layers = keras.layers
-    model = keras.Sequential(
-        [
-            keras.Input((16, 16, 1)),
-            layers.Rescaling(1 / 255),
-            layers.Conv2D(8, 3, strides=2, activation="relu", name="first"),
-            layers.Conv2D(16, 3, strides=2, activation="relu", name="second"),
-            layers.Flatten(),
-            layers.Dense(64, activation="relu", name="third"),
-            layers.Dense(10, activation="softmax", name="last"),
-        ],
-        name="digits",
-    )
-    model.compile(keras.optimizers.Adam(0.005), "sparse_categorical_crossentropy")
-    split = data.splits["train"]
-    model.fit(split.images, split.labels, batch_size=32, epochs=8, verbose=0)
-    return model
-
-
-@pytest.fixture(scope="module", autouse=True)
-def steady_clock():
-    """Let a file be the faster the less of it is float: so small, they time as chance has it.
-
-    All else about them is measured.
-    """
-    measure = benchmarking.benchmark
-
-    def benchmark(files, **arguments):
-        found = measure(files, **arguments)
-        costs = [
-            dataclasses.replace(cost, ratio=(1 + cost.float_operations) / (1 + cost.operations))
-            for cost in found.files
-        ]
-        return dataclasses.replace(found, files=tuple(costs))
-
-    with mock.patch.object(benchmarking, "benchmark", benchmark):
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -115,33 +51,7 @@ def report(network, data, tmp_path_factory):
     return compress(network, data, max_drop=0.02, out=out, progress=False)
 
 
-def fail(monkeypatch, candidate):
-    """Let one candidate fail, half of its file written."""
-    make = Workshop.make
-
-    def failing(self, name, path, restored=()):
-        if name == candidate:
-            path.write_bytes(b"half a file")
-            raise RecipesError("out of luck")
-        make(self, name, path, restored)
-
-    monkeypatch.setattr(Workshop, "make", failing)
-
-
-def accuracy_of(path, split):
-    """Run a file on single images with the bare interpreter."""
-    interpreter = Interpreter(model_path=str(path))
-    interpreter.allocate_tensors()
-    given, made = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    right = 0
-    for image, label in zip(split.images, split.labels, strict=True):
-        interpreter.set_tensor(given["index"], image[np.newaxis].astype(given["dtype"]))
-        interpreter.invoke()
-        right += interpreter.get_tensor(made["index"])[0].argmax() == label
-    return right / len(split.labels)
-
-
-def test_it_chooses_an_integer_file_and_every_figure_is_that_of_the_file(report, data):
+def test_it_chooses_an_integer_file_and_every_figure_is_that_of_the_file(report, data, accuracy_of):
     assert report.chosen == "int8"
     row = report.row("int8")
     content = report.path.read_bytes()
@@ -236,8 +146,8 @@ def test_what_int8_loses_comes_back_with_the_operations_it_hangs_on(hard_network
     assert any("back in float" in sentence for sentence in report.why)
 
 
-def test_a_candidate_that_fails_does_not_stop_the_others(network, data, tmp_path, monkeypatch):
-    fail(monkeypatch, "float16")
+def test_a_candidate_that_fails_does_not_stop_the_others(network, data, tmp_path, fail):
+    fail("float16")
     report = compress(
         network,
         data,
@@ -342,110 +252,3 @@ def test_mistakes_are_one_clear_error_and_nothing_is_written(network, data, tiny
     with pytest.raises(DataError, match="10 classes, the data has 9"):
         compress(network, nine, out=out, progress=False)
     assert not out.exists()
-
-
-@pytest.mark.slow
-def test_all_ways_to_the_smallest_file(network, data, tmp_path):
-    pytest.importorskip("tensorflow_model_optimization")
-    out = tmp_path / "out"
-    arguments = {"target": "smallest", "max_drop": 0.03, "epochs": 4, "out": out}
-    report = compress(network, data, **arguments, progress=False)
-    pruned, int8 = report.row("pruned-int8"), report.row("int8")
-    assert pruned["status"] == "measured"
-    assert pruned["gzip_bytes"] < 0.75 * int8["gzip_bytes"]
-    again = replay(report.recipe, network, data, path=tmp_path / "again.tflite")
-    assert again.read_bytes() == report.path.read_bytes()
-
-
-@pytest.mark.slow
-def test_a_student_ships_where_it_is_good_enough(data, tmp_path, monkeypatch):
-    keras.utils.set_random_seed(0)
-    layers = keras.layers
-    teacher = keras.Sequential(
-        [
-            keras.Input((16, 16, 1)),
-            layers.Rescaling(1 / 255),
-            layers.Flatten(),
-            layers.Dense(512, activation="relu"),
-            layers.Dense(10, activation="softmax"),
-        ],
-        name="wide",
-    )
-    teacher.compile("adam", "sparse_categorical_crossentropy")
-    split = data.splits["train"]
-    teacher.fit(split.images, split.labels, batch_size=32, epochs=8, verbose=0)
-    out = tmp_path / "out"
-    arguments = {"target": "smallest", "max_drop": 0.1, "out": out, "progress": False}
-    arguments |= {**distilling("resnet9@8"), "student_epochs": 15}
-    report = compress(teacher, data, **arguments)
-    row, int8 = report.row("distilled-int8"), report.row("int8")
-    assert report.chosen == "distilled-int8", report.why
-    assert row["gzip_bytes"] < 0.5 * int8["gzip_bytes"]
-    # What ships is the student, judged by the bare interpreter.
-    assert row["student"] == "resnet9@8"
-    expected = build_model("resnet9", input_shape=(16, 16, 1), width=8).count_params()
-    assert row["parameters"] == read_facts(report.path)["provenance"]["parameters"] == expected
-    assert row["validation"]["accuracy"] == accuracy_of(report.path, data.splits["validation"])
-    assert any("another network: resnet9@8" in sentence for sentence in report.why)
-    taught = json.loads((out / "distillation.json").read_text())
-    assert taught["finished"]
-    assert (taught["teacher"], taught["epochs"]) == ("wide", 15)
-    # Its probabilities are calibrated on the validation images: no other temperature does better.
-    split = data.splits["validation"]
-    student = keras.saving.load_model(out / "student.keras")
-    found = np.log(student.predict(split.images, verbose=0).astype(np.float64))
-    losses = [
-        -scipy.special.log_softmax(found * scale, axis=1)[
-            np.arange(len(found)), split.labels
-        ].mean()
-        for scale in (0.9, 1.0, 1.1)
-    ]
-    assert losses[1] == min(losses)
-    again = replay(report.recipe, teacher, data, path=tmp_path / "again.tflite")
-    assert again.read_bytes() == report.path.read_bytes()
-    # Killed while the file was made, it does not teach the student once more.
-    for path in (out / "report.json", *(out / "candidates").glob("distilled*")):
-        path.unlink()
-    monkeypatch.setattr("tuning.distillation.distill", None)
-    again = compress(teacher, data, **arguments)
-    assert again.row("distilled-int8")["sha256"] == row["sha256"]
-
-
-@pytest.mark.slow
-def test_integers_alone_come_from_training_where_int8_fails(network, data, tmp_path, monkeypatch):
-    pytest.importorskip("tensorflow_model_optimization")
-    fail(monkeypatch, "int8")
-    report = compress(
-        network,
-        data,
-        target="int-only",
-        max_drop=0.02,
-        methods=("post-training", "quantization-aware"),
-        out=tmp_path / "out",
-        progress=False,
-    )
-    assert [row["name"] for row in report.candidates] == ["float32", "int8", "qat"]
-    assert report.chosen == "qat", report.why
-    interpreter = Interpreter(model_path=str(report.path))
-    assert interpreter.get_input_details()[0]["dtype"] == np.int8
-    assert interpreter.get_output_details()[0]["dtype"] == np.int8
-    assert report.row("qat")["float_operations"] == 0
-    assert report.row("qat")["test"]["difference"] > -0.03
-    again = replay(report.recipe, network, data, path=tmp_path / "again.tflite")
-    assert again.read_bytes() == report.path.read_bytes()
-
-
-@pytest.mark.slow
-def test_the_command(tiny_run, tmp_path, capsys):
-    out = tmp_path / "out"
-    options = ["--methods", "post-training", "--max-drop", "0.5", "--out", str(out)]
-    assert main(["compress", str(tiny_run.directory), *options, "--json"]) == 0
-    printed = json.loads(capsys.readouterr().out)
-    assert printed["chosen"] == CompressionReport.load(out).chosen
-    assert main(["compress", str(tiny_run.directory), *options]) == 0
-    assert "(chosen)" in capsys.readouterr().out
-    student = ["--methods", "post-training", "--student", "resnet9"]
-    assert main(["compress", str(tiny_run.directory), *student]) == 2
-    assert "for the method 'distillation'" in capsys.readouterr().err
-    assert main(["compress", str(tiny_run.directory), "--target", "cpus"]) == 2
-    assert "did you mean 'cpu'" in capsys.readouterr().err
