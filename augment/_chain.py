@@ -6,9 +6,10 @@ images chosen for it enter: the others cost nothing. Branches also keep XLA from
 operation into the next, which would make it compute the first again for every pixel the second
 reads.
 
-An operation on its own that makes each pixel from that pixel alone is done to the whole batch in
-one pass instead: the loop copies each image into and out of its cache and fills the result with
-zeros before, which takes longer than what such an operation computes.
+An operation on its own that makes each pixel from that pixel alone, and perhaps from a few numbers
+about its image, is done to the whole batch in one pass instead: the loop copies each image into and
+out of its cache and fills the result with zeros before, which takes longer than what such an
+operation computes.
 """
 
 import functools
