@@ -19,9 +19,9 @@ from recipes.compiling import (
 from recipes.config import Recipe
 from recipes.distributed.devices import Devices, open_devices
 from recipes.errors import ConfigError, RunError
-from recipes.hardware import package_versions
 from recipes.network import Network, weights_digest
-from recipes.run import ONE_DEVICE, Run, check_output, new_environment
+from recipes.resuming import refuse_other, say_other_devices, say_other_versions
+from recipes.run import Run, check_output, new_environment
 
 # Made public here before they had a module of their own.
 __all__ = [
@@ -102,7 +102,7 @@ def _train(recipe, data, out, resume, callbacks, say, progress, devices):
     """Train in a folder that is known to be usable, as `train`."""
     if resume:
         run = Run(out)
-        _refuse_other("recipe", recipe.to_dict(), run.recipe.to_dict(), out)
+        refuse_other("recipe", recipe.to_dict(), run.recipe.to_dict(), run)
         if devices.from_chief(run.finished):
             say(f"{out} is already finished")
             return run
@@ -137,11 +137,11 @@ def _train(recipe, data, out, resume, callbacks, say, progress, devices):
         synchronize_batch_norm(model)
     plan = _transfer_plan(recipe, data, model, say)
     if resume:
-        _refuse_other("data", data.fingerprint, run.data["fingerprint"], out)
-        _refuse_other("precision", precision, run.environment["precision"], out)
-        _refuse_other("weights file", digest, run.environment.get("weights"), out)
-        _say_other_versions(run, say)
-        _say_other_devices(run, devices, say)
+        refuse_other("data", data.fingerprint, run.data["fingerprint"], run)
+        refuse_other("precision", precision, run.environment["precision"], run)
+        refuse_other("weights file", digest, run.environment.get("weights"), run)
+        say_other_versions(run, say)
+        say_other_devices(run, devices, say)
     else:
         environment = new_environment(recipe.training.seed, precision, devices.describe())
         if plan:
@@ -158,6 +158,9 @@ def _train(recipe, data, out, resume, callbacks, say, progress, devices):
             return run
         final = network.build("float32", pretrained=False)
         final.set_weights(model.get_weights())
+        if plan:
+            # Whoever trains it on, or prunes it, goes on from what was trainable in the end.
+            plan.set_trainable(final)
         judge(run, final, data, fitted)
     except OSError as error:
         raise RunError(f"cannot write to {run.directory}: {error.strerror or error}") from error
@@ -362,29 +365,6 @@ def load_recipe_data(
         labels=labels,
         corrupt=corrupt,
     )
-
-
-def _refuse_other(what, expected, found, out):
-    if expected != found:
-        raise RunError(f"{out} is a run of another {what}; resume it with the one it began with")
-
-
-def _say_other_versions(run, say):
-    """Other versions may compute other last digits: allowed, but not silently."""
-    now = package_versions()
-    for name, then in run.environment["versions"].items():
-        if now.get(name) != then:
-            say(f"resuming with {name} {now.get(name)}, the run began with {then}: not bit-exact")
-
-
-def _say_other_devices(run, devices, say):
-    """Other devices go on to the same result, but for rounding and batch statistics."""
-    then, now = run.environment.get("devices", ONE_DEVICE), devices.describe()
-    if then["replicas"] != now["replicas"]:
-        say(
-            f"resuming on {now['replicas']} device(s), the run began on {then['replicas']}: "
-            "not bit-exact"
-        )
 
 
 def _count_text(data):

@@ -109,6 +109,8 @@ def test_both_phases_are_one_run(finished):
     # The kernels of stage 2: one 3x3 from 16 to 32 channels, two from 32 to 32; no batch norm.
     stage2 = 9 * (16 * 32 + 2 * 32 * 32)
     assert trainable == [head, head, head + stage2, head + stage2]
+    model = keras.saving.load_model(run.path("model.keras"))
+    assert sum(weight.numpy().size for weight in model.trainable_weights) == trainable[-1]
     assert run.metrics["test"]["accuracy"] > 0.8, "three easy classes; chance is 0.33"
     text = "\n".join(lines)
     assert "advice: 270 training images, 90 a class" in text

@@ -107,7 +107,8 @@ def prune(
         `round` by epoch.
 
     Raises:
-        ConfigError: If an argument is out of range, a layer unknown, or cannot have the structure.
+        ConfigError: If an argument is out of range, a layer unknown or frozen, or cannot have the
+            structure.
         DataError: If the data is empty or does not fit the model.
         RecipesError: If training diverges, or the sparsity is not reached to one weight in a
             thousand.
@@ -212,7 +213,18 @@ def _aims(model, layers, targets, sparsity, structure):
     if not aims:
         why = f": {left_out[0]}" if left_out else ": every sparsity is 0"
         raise ConfigError(f"prune has no layer to work on{why}")
+    _refuse_frozen([kernel for kernel in kernels if kernel.name in aims])
     return aims, left_out
+
+
+def _refuse_frozen(kernels):
+    frozen = [kernel.name for kernel in kernels if not kernel.variable.trainable]
+    if frozen:
+        raise ConfigError(
+            f"{len(frozen)} of {len(kernels)} layers to prune are frozen, {frozen[0]!r} the first: "
+            "training could not make good what is cut there. Unfreeze them, with "
+            "recipes.transfer.unfreeze(model) or layer.trainable = True, or name other layers"
+        )
 
 
 def _named(model, layers, targets):

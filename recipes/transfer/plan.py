@@ -8,7 +8,7 @@ import keras
 from callbacks.gradual_unfreezing import GradualUnfreezing
 from recipes.config import Recipe
 from recipes.transfer.advice import advise
-from recipes.transfer.freezing import freeze, unfreeze
+from recipes.transfer.freezing import Trainable, freeze, unfreeze
 from recipes.transfer.rates import rate_factors
 
 
@@ -106,16 +106,18 @@ class TransferPlan:
 
     def _entering(self, phase):
         def enter(model):
-            if phase.name == "tune":
-                policy = self.recipe.transfer.batch_norm
-                report = unfreeze(model, **self._what, batch_norm=policy, say=None)
-            else:
-                report = freeze(model, say=None)
             # The callback compiles the model again.
-            report = dataclasses.replace(report, recompile=False)
+            report = dataclasses.replace(self.set_trainable(model, phase), recompile=False)
             self.say(f"from epoch {phase.start + 1}: {report}")
 
         return enter
+
+    def set_trainable(self, model: keras.Model, phase: Phase | None = None) -> Trainable:
+        """Make trainable what a phase trains, by default the last; return what that is."""
+        if (phase or self.phases[-1]).name == "head":
+            return freeze(model, say=None)
+        policy = self.recipe.transfer.batch_norm
+        return unfreeze(model, **self._what, batch_norm=policy, say=None)
 
 
 _WORDS = {

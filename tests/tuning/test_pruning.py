@@ -241,6 +241,16 @@ def test_weights_are_those_of_a_step_of_the_optimizer():
     np.testing.assert_allclose(pruned.get_layer("dense").bias, -0.1 * errors.mean(0), atol=1e-6)
 
 
+def test_frozen_layers_are_refused(data, model):
+    """Cut, and not trained to make it good, they leave a network that guesses."""
+    frozen = keras.models.clone_model(model)
+    frozen.get_layer("hidden").trainable = False
+    with pytest.raises(ConfigError, match="1 of 2 layers to prune are frozen, 'hidden' the first"):
+        prune(frozen, data, epochs=1)
+    # What is not pruned may be frozen.
+    assert zeros(prune(frozen, data, layers="inner/conv", epochs=1), "conv") > 0
+
+
 def test_ramps_end_where_masks_are_chosen():
     for steps in [*range(2, 60), 1000, 12345]:
         end, every = ramp(steps)
