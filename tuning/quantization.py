@@ -28,6 +28,7 @@ from tuning._fine_tuning import (
 )
 from tuning.conversion import convert_rounded
 from tuning.flatbuffer import inspect_tflite
+from tuning.kernels import find_kernels
 from tuning.tflite import (
     Comparison,
     check_path,
@@ -164,6 +165,7 @@ def quantize_aware(
         validation_data,
         scale=quantized.scale,
     )
+    say_frozen(trained)
     set_ranges(quantized, data)
     train_quantized(
         quantized,
@@ -181,6 +183,18 @@ def quantize_aware(
         {"float_operations": result.float_operations, "float_reasons": result.float_reasons}
     )
     return result
+
+
+def say_frozen(model: keras.Model) -> None:
+    """Warn of layers whose weights are rounded, and cannot be trained to make it good."""
+    kernels = find_kernels(model, "quantize")
+    frozen = [kernel.name for kernel in kernels if not kernel.variable.trainable]
+    if frozen:
+        _LOG.warning(
+            "%d of %d layers with a kernel are frozen, %r the first: rounded, but not trained to "
+            "make it good. See recipes.transfer.unfreeze",
+            *(len(frozen), len(kernels), frozen[0]),
+        )
 
 
 class QuantizationAware:

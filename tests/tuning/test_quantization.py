@@ -16,6 +16,7 @@ from recipes.layers import CalibratedSoftmax, InvertedResidual, Scale
 from recipes.models import build_model
 from tuning import inspect_tflite, quantize_aware
 from tuning.flatbuffer import with_integer_ends
+from tuning.quantization import say_frozen
 
 pytest.importorskip("tf_keras")
 pytest.importorskip("tensorflow_model_optimization")
@@ -135,6 +136,15 @@ def test_rounding_changes_the_logits_little(mixed):
     exact = trained._quantized.twin.model(images).numpy()
     # With constants that were not copied the error is as large as the logits.
     assert np.linalg.norm(rounded - exact) < 0.2 * np.linalg.norm(exact)
+
+
+def test_frozen_layers_are_named(caplog):
+    model = classifier(layers.Conv2D(4, 3, name="stem"), layers.Conv2D(4, 3))
+    say_frozen(model)
+    assert not caplog.records
+    model.get_layer("stem").trainable = False
+    say_frozen(model)
+    assert "1 of 3 layers with a kernel are frozen, 'stem' the first" in caplog.text
 
 
 @pytest.mark.slow
