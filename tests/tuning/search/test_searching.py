@@ -67,7 +67,7 @@ ALGORITHMS = {
 @pytest.mark.parametrize(
     "algorithm",
     # Its Gaussian processes take seconds.
-    ["random", "hyperband", "grid", pytest.param("bayesian", marks=pytest.mark.slow)],
+    ["random", "hyperband", "grid", pytest.param("bayesian", marks=pytest.mark.exhaustive)],
 )
 def test_a_search_that_was_cut_off_goes_on_as_if_it_had_not(
     algorithm, formula, recipe, data, tmp_path
