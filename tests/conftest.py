@@ -33,14 +33,10 @@ def pytest_collection_modifyitems(items):
         elif item.get_closest_marker("sampled"):
             cases[item.path, item.originalname, item.cls].append(item)
     for group in cases.values():
-        _sample(group, **_sampling(*group[0].get_closest_marker("sampled").args))
+        _sample(group, *group[0].get_closest_marker("sampled").args)
 
 
-def _sampling(default, gate=None):
-    return {"default": default, "gate": gate}
-
-
-def _sample(group, default, gate):
+def _sample(group, default, gate=None):
     """Mark all but `default` of the cases slow, and all but `gate` of these exhaustive.
 
     Cases that a test itself marks slow are never run by default. Without `gate` they all stay in

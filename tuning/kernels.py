@@ -21,7 +21,7 @@ _PRUNABLE = {
     "Dense": ("kernel", -2),
 }
 # TF-MOT leaves depthwise kernels alone: few weights, much loss.
-_SHOWN = {**_PRUNABLE, "DepthwiseConv2D": ("kernel", None)}
+WITH_KERNEL = {**_PRUNABLE, "DepthwiseConv2D": ("kernel", None)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +118,7 @@ def describe_weights(model: keras.Model) -> WeightTable:
         (0.625, 3, True)
     """
     rows = []
-    for kernel in find_kernels(model, "describe_weights", _SHOWN):
+    for kernel in find_kernels(model, "describe_weights", WITH_KERNEL):
         array = kernel.array.astype(np.float32)
         rows.append(
             {
@@ -157,6 +157,11 @@ def find_kernels(model: keras.Model, purpose: str, known=None) -> list[Kernel]:
         variable = getattr(call.operation, attribute)
         kernels.append(Kernel(call.name, kind, call.operation, variable, axis))
     return kernels
+
+
+def frozen(kernels: list[Kernel]) -> list[str]:
+    """Return the names of the kernels that training would leave as they are."""
+    return [kernel.name for kernel in kernels if not kernel.variable.trainable]
 
 
 def calls_of(model: keras.Model, purpose: str):

@@ -24,6 +24,7 @@ from tuning.kernels import (
     Kernel,
     choose,
     find_kernels,
+    frozen,
     is_two_of_four,
     matching,
     zero_share,
@@ -218,10 +219,10 @@ def _aims(model, layers, targets, sparsity, structure):
 
 
 def _refuse_frozen(kernels):
-    frozen = [kernel.name for kernel in kernels if not kernel.variable.trainable]
-    if frozen:
+    names = frozen(kernels)
+    if names:
         raise ConfigError(
-            f"{len(frozen)} of {len(kernels)} layers to prune are frozen, {frozen[0]!r} the first: "
+            f"{len(names)} of {len(kernels)} layers to prune are frozen, {names[0]!r} the first: "
             "training could not make good what is cut there. Unfreeze them, with "
             "recipes.transfer.unfreeze(model) or layer.trainable = True, or name other layers"
         )

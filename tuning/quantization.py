@@ -28,7 +28,7 @@ from tuning._fine_tuning import (
 )
 from tuning.conversion import convert_rounded
 from tuning.flatbuffer import inspect_tflite
-from tuning.kernels import find_kernels
+from tuning.kernels import WITH_KERNEL, find_kernels, frozen
 from tuning.tflite import (
     Comparison,
     check_path,
@@ -187,13 +187,13 @@ def quantize_aware(
 
 def say_frozen(model: keras.Model) -> None:
     """Warn of layers whose weights are rounded, and cannot be trained to make it good."""
-    kernels = find_kernels(model, "quantize")
-    frozen = [kernel.name for kernel in kernels if not kernel.variable.trainable]
-    if frozen:
+    kernels = find_kernels(model, "quantize", WITH_KERNEL)
+    names = frozen(kernels)
+    if names:
         _LOG.warning(
             "%d of %d layers with a kernel are frozen, %r the first: rounded, but not trained to "
             "make it good. See recipes.transfer.unfreeze",
-            *(len(frozen), len(kernels), frozen[0]),
+            *(len(names), len(kernels), names[0]),
         )
 
 

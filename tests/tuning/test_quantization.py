@@ -139,7 +139,7 @@ def test_rounding_changes_the_logits_little(mixed):
 
 
 def test_frozen_layers_are_named(caplog):
-    model = classifier(layers.Conv2D(4, 3, name="stem"), layers.Conv2D(4, 3))
+    model = classifier(layers.DepthwiseConv2D(3, name="stem"), layers.Conv2D(4, 3))
     say_frozen(model)
     assert not caplog.records
     model.get_layer("stem").trainable = False
