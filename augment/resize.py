@@ -10,8 +10,7 @@ from augment._loop import map_images
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
 
-# Rows of the result worked on at a time, so that what lies between the two passes stays in the
-# processor's cache.
+# Most rows of the result made at a time from bytes.
 _ROWS = 32
 
 # Bits of a weight between two bytes, and of the fraction of a level between the two passes. A sum
@@ -88,7 +87,8 @@ def _bilinear_bytes(image, rows, columns):
     above, down = rows.between()
     left, right = (materialize(values, rows.length) for values in columns.between())
 
-    def some_rows(above, below, down):
+    def some_rows(places):
+        above, below, down = places
         first = tf.cast(tf.gather(lines, above), tf.int32)
         second = tf.cast(tf.gather(lines, below), tf.int32)
         mixed = _mixed(first, second, down[:, None], _WEIGHT_BITS - _LEVEL_BITS)
@@ -103,10 +103,15 @@ def _bilinear_bytes(image, rows, columns):
         mixed = _mixed(first, second, right[:, None], _WEIGHT_BITS + _LEVEL_BITS)
         return tf.cast(mixed, tf.uint8)
 
-    below = tf.minimum(above + 1, height - 1)
-    return _in_groups(
-        some_rows, (above, below, down), (rows.count, columns.count, channels), tf.uint8
-    )
+    # In two groups of rows or more: XLA writes what a loop makes straight into the result, and
+    # takes twice as long for the gather if it makes all rows at once.
+    most = max(1, min(_ROWS, rows.count // 2))
+    count = max(number for number in range(1, most + 1) if rows.count % number == 0)
+    places = above, tf.minimum(above + 1, height - 1), down
+    groups = tuple(tf.reshape(place, (-1, count)) for place in places)
+    signature = tf.TensorSpec((count, columns.count, image.shape[2]), tf.uint8)
+    result = map_images(some_rows, groups, signature)
+    return tf.reshape(result, (rows.count, columns.count, channels))
 
 
 def _mixed(first, second, weight, drop):
@@ -120,9 +125,6 @@ class _Taps:
 
     Attributes:
         steps: int32 scalar, how many pixels are added.
-        places: Three tensors `(count,)`: int32, the first pixel, counted from the start of the
-            rectangle; int32, how far its middle is beyond that of the result's pixel, in steps of
-            `1 / (2 * scaled)` of a pixel; float32, the sum of all weights.
     """
 
     def __init__(self, axis, interpolation, antialias):
@@ -132,28 +134,30 @@ class _Taps:
         self._stretch = tf.maximum(axis.length, axis.scaled) if antialias else axis.scaled
         reach = radius * self._stretch
         self.steps = (2 * reach + axis.scaled - 1) // axis.scaled
-        # In whole numbers: XLA may compute this several times, and must find the same pixel.
-        first = tf.math.floordiv(axis.doubled - 2 * reach + axis.scaled, 2 * axis.scaled)
-        beyond = (2 * first + 1) * axis.scaled - axis.doubled
+        # The first pixel, counted from the start of the rectangle, and how far its middle is beyond
+        # that of the result's pixel, in steps of `1 / (2 * scaled)` of a pixel. In whole numbers:
+        # XLA may compute this several times, and must find the same pixel.
+        self._first = tf.math.floordiv(axis.doubled - 2 * reach + axis.scaled, 2 * axis.scaled)
+        self._beyond = (2 * self._first + 1) * axis.scaled - axis.doubled
 
         def add(step, total):
-            return step + 1, total + self._weight(step, first, beyond)
+            return step + 1, total + self._weight(step)
 
         zeros = tf.zeros(axis.count)
-        total = tf.while_loop(lambda step, _: step < self.steps, add, (0, zeros))[1]
-        self.places = first, beyond, total
+        self._total = tf.while_loop(lambda step, _: step < self.steps, add, (0, zeros))[1]
 
-    def at(self, step, first, beyond, total):
-        """Return the pixel of the image and its weight for `places`, or for some of them."""
-        index = self._axis.start + tf.clip_by_value(first + step, 0, self._axis.length - 1)
-        weight = self._weight(step, first, beyond) / total
+    def at(self, step):
+        """Return the pixel of the image and its weight, for each pixel of the result."""
+        last = self._axis.length - 1
+        index = self._axis.start + tf.clip_by_value(self._first + step, 0, last)
+        weight = self._weight(step) / self._total
         return materialize(index, self.steps), materialize(weight, self.steps)[:, None]
 
-    def _weight(self, step, first, beyond):
-        inside = (first + step >= 0) & (first + step < self._axis.length)
-        beyond = tf.cast(beyond + 2 * step * self._axis.scaled, tf.float32)
+    def _weight(self, step):
+        place = self._first + step
+        beyond = tf.cast(self._beyond + 2 * step * self._axis.scaled, tf.float32)
         weight = self._kernel(beyond / tf.cast(2 * self._stretch, tf.float32))
-        return tf.where(inside, weight, 0.0)
+        return tf.where((place >= 0) & (place < self._axis.length), weight, 0.0)
 
 
 def _filtered(image, rows, columns, interpolation, antialias):
@@ -162,26 +166,22 @@ def _filtered(image, rows, columns, interpolation, antialias):
     lines = tf.reshape(image, (height, width * channels))
     down, across = (_Taps(axis, interpolation, antialias) for axis in (rows, columns))
 
-    def some_rows(*places):
-        def add_row(step, total):
-            index, weight = down.at(step, *places)
-            return step + 1, total + weight * tf.cast(tf.gather(lines, index), tf.float32)
+    def add_row(step, total):
+        index, weight = down.at(step)
+        return step + 1, total + weight * tf.cast(tf.gather(lines, index), tf.float32)
 
-        def add_column(step, total):
-            index, weight = across.at(step, *across.places)
-            return step + 1, total + weight * tf.gather(between, index, axis=1)
+    def add_column(step, total):
+        index, weight = across.at(step)
+        return step + 1, total + weight * tf.gather(between, index, axis=1)
 
-        count = places[0].shape[0]
-        empty = tf.zeros((count, width * channels))
-        between = tf.while_loop(lambda step, _: step < down.steps, add_row, (0, empty))[1]
-        between = tf.reshape(between, (count, width, channels))
-        empty = tf.zeros((count, columns.count, channels))
-        result = tf.while_loop(lambda step, _: step < across.steps, add_column, (0, empty))[1]
-        if image.dtype == tf.uint8:
-            return tf.cast(tf.clip_by_value(result, 0.0, 255.0) + 0.5, tf.uint8)
-        return result
-
-    return _in_groups(some_rows, down.places, (rows.count, columns.count, channels), image.dtype)
+    empty = tf.zeros((rows.count, width * channels))
+    between = tf.while_loop(lambda step, _: step < down.steps, add_row, (0, empty))[1]
+    between = tf.reshape(between, (rows.count, width, channels))
+    empty = tf.zeros((rows.count, columns.count, channels))
+    result = tf.while_loop(lambda step, _: step < across.steps, add_column, (0, empty))[1]
+    if image.dtype == tf.uint8:
+        return tf.cast(tf.clip_by_value(result, 0.0, 255.0) + 0.5, tf.uint8)
+    return result
 
 
 def _triangle(distance):
@@ -198,27 +198,6 @@ def _cubic(distance):
 
 # The kernel of each interpolation, and the distance at which it ends.
 _KERNELS = {"bilinear": (_triangle, 1), "bicubic": (_cubic, 2)}
-
-
-def _in_groups(some_rows, places, shape, dtype):
-    """Compute the rows of a result a few at a time.
-
-    Args:
-        some_rows: Function of tensors `(count, ...)` that returns the result's rows for them.
-        places: Tensors of the shape `(height, ...)`, what `some_rows` takes for all rows.
-        shape: Height, width and channels of the result; the channels may be a tensor.
-        dtype: Of the result.
-    """
-    height, width, channels = shape
-    count = max(rows for rows in range(1, min(_ROWS, height) + 1) if height % rows == 0)
-    if count < min(height, _ROWS // 4):
-        # No good divisor: all at once is better than almost one at a time.
-        count = height
-    groups = [tf.reshape(place, (height // count, count)) for place in places]
-    known = channels if isinstance(channels, int) else None
-    signature = tf.TensorSpec((count, width, known), dtype)
-    result = map_images(lambda group: some_rows(*group), groups, signature)
-    return tf.reshape(result, (height, width, channels))
 
 
 def scaled_sizes(height, width, shorter_side):

@@ -11,8 +11,8 @@ from augment._operation import Operation, operation
 SCALE = (0.08, 1.0)
 RATIO = (3 / 4, 4 / 3)
 
-# Halvings of the range in which an area is searched.
-_HALVINGS = 40
+# Steps of Newton's method in which an area is found; four make its error 1e-12.
+_STEPS = 5
 
 
 @operation
@@ -123,26 +123,30 @@ def _fitting_sides(area_uniform, ratio_uniform, shape, scale, ratio):
     smallest = tf.minimum(largest, scale[0])
 
     def below(area):
-        """Return the integral up to `area` of the length of what is left for `l`."""
-        # Of min(log(high), log(shape / a)), less that of max(log(low), log(a * shape)).
-        upper = area * math.log(high)
-        bend = shape / high
-        upper = tf.where(area < bend, upper, area * (tf.math.log(shape / area) + 1) - bend)
-        lower = area * math.log(low)
-        bend = low / shape
-        lower = tf.where(area < bend, lower, area * (tf.math.log(area * shape) - 1) + bend)
-        return upper - lower
+        """Return the integral up to `area` of the length of what is left for `l`, and that length.
 
-    goal = below(smallest) + area_uniform * (below(largest) - below(smallest))
+        The integral is that of the upper end of the range less that of the lower one.
+        """
+        upper = tf.minimum(tf.math.log(shape / area), math.log(high))
+        lower = tf.maximum(tf.math.log(area * shape), math.log(low))
+        above = tf.where(area < shape / high, area * upper, area * (upper + 1) - shape / high)
+        under = tf.where(area < low / shape, area * lower, area * (lower - 1) + low / shape)
+        return above - under, upper - lower
 
-    def halve(step, left, right):
-        middle = (left + right) / 2
-        short = below(middle) < goal
-        return step + 1, tf.where(short, middle, left), tf.where(short, right, middle)
+    start, _ = below(smallest)
+    end, _ = below(largest)
+    goal = start + area_uniform * (end - start)
+    # What is left shrinks towards the largest area, often to nothing: if it did so evenly from the
+    # smallest one on, this were the answer. From here Newton's method doubles its digits each step.
+    area = largest - (largest - smallest) * tf.sqrt(1 - area_uniform)
 
-    edges = tf.fill(tf.shape(goal), smallest), tf.fill(tf.shape(goal), largest)
-    _, left, right = tf.while_loop(lambda step, *_: step < _HALVINGS, halve, (0, *edges))
-    area = (left + right) / 2
+    def improve(step, area):
+        reached, length = below(area)
+        area += (goal - reached) / tf.maximum(length, 1e-12)
+        return step + 1, tf.clip_by_value(area, smallest, largest)
+
+    # A loop, since XLA would compute each step again for every use of it.
+    _, area = tf.while_loop(lambda step, _: step < _STEPS, improve, (0, area))
     narrowest = tf.maximum(tf.math.log(area * shape), math.log(low))
     widest = tf.minimum(tf.math.log(shape / area), math.log(high))
     drawn = tf.exp(narrowest + (widest - narrowest) * ratio_uniform)

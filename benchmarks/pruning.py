@@ -3,9 +3,11 @@
 The network of a finished run is pruned while it is trained on with the images, augmentation and
 labels of its recipe, then exported. Accuracies are on all test images, of the Keras model and of
 each file as LiteRT runs it; the difference is paired, with its 95 % interval. Bytes are of the file
-as it is and as gzip leaves it.
+as it is and as gzip leaves it. With --quantize-epochs the pruned network is then trained for int8,
+its zeros kept, for networks that rounding after training hurts.
 
     python benchmarks/pruning.py RUN --epochs 2
+    python benchmarks/pruning.py RUN --epochs 5 --quantize-epochs 1
     python benchmarks/pruning.py RUN --epochs 2 --cluster 16 --json
     python benchmarks/pruning.py RUN --fast
 """
@@ -35,7 +37,7 @@ from recipes.evaluation.classifier import KerasClassifier, LiteRTClassifier  # n
 from recipes.evaluation.metrics import accuracy_difference  # noqa: E402
 from recipes.run import Run  # noqa: E402
 from recipes.training import training_pipeline  # noqa: E402
-from tuning import cluster, describe_weights, export_tflite, prune  # noqa: E402
+from tuning import cluster, describe_weights, export_tflite, prune, quantize_aware  # noqa: E402
 
 _FAST_IMAGES, _FAST_STEPS = 500, 10
 
@@ -67,17 +69,19 @@ class Exam:
             path = folder / f"{name}_{precision}.tflite"
             images = self.calibration if precision == "int8" else None
             export_tflite(model, path, precision=precision, calibration_images=images)
-            content = path.read_bytes()
-            rows.append(
-                {
-                    "name": name,
-                    "file": precision,
-                    **self._accuracy(self._hits(LiteRTClassifier(path))),
-                    "bytes": len(content),
-                    "gzip_bytes": len(gzip.compress(content, mtime=0)),
-                }
-            )
+            rows.append(self.measure_file(name, precision, path))
         return rows
+
+    def measure_file(self, name, precision, path):
+        """Return the row on a `.tflite` file."""
+        content = path.read_bytes()
+        return {
+            "name": name,
+            "file": precision,
+            **self._accuracy(self._hits(LiteRTClassifier(path))),
+            "bytes": len(content),
+            "gzip_bytes": len(gzip.compress(content, mtime=0)),
+        }
 
     def _hits(self, classifier):
         return classifier.predict(self.images).argmax(axis=1) == self.labels
@@ -126,6 +130,19 @@ def measure(options):
             )
             seconds["cluster"] = round(time.perf_counter() - started, 1)
             rows += exam.measure("pruned, clustered", small, folder)
+        if options.quantize_epochs:
+            started = time.perf_counter()
+            trained = quantize_aware(
+                pruned,
+                batches,
+                preserve="sparsity",
+                epochs=options.quantize_epochs,
+                steps_per_epoch=steps,
+            )
+            seconds["quantize_aware"] = round(time.perf_counter() - started, 1)
+            name = "pruned, trained for int8"
+            rows.append(exam.measure_file(name, "int8", trained.export(folder / "trained.tflite")))
+            say(name, rows[-1:])
     whole = rows[1]["bytes"]
     for row in rows:
         if "bytes" in row:
@@ -151,12 +168,12 @@ def say(name, rows):
 
 def table(result):
     """Return the rows as text."""
-    lines = [f"{'network':<20}{'file':<9}{'accuracy':>9}{'difference (95 %)':>28}{'bytes':>12}"]
+    lines = [f"{'network':<26}{'file':<9}{'accuracy':>9}{'difference (95 %)':>28}{'bytes':>12}"]
     lines[0] += f"{'gzip':>12}{'of float':>10}"
     for row in result["rows"]:
         low, high = row["interval"]
         change = f"{row['difference']:+.2%} ({low:+.2%} to {high:+.2%})"
-        line = f"{row['name']:<20}{row['file']:<9}{row['accuracy']:>9.2%}{change:>28}"
+        line = f"{row['name']:<26}{row['file']:<9}{row['accuracy']:>9.2%}{change:>28}"
         if "bytes" in row:
             line += f"{row['bytes']:>12,}{row['gzip_bytes']:>12,}"
             line += f"{row['share_of_dense_float']:>10.3f}"
@@ -176,6 +193,7 @@ def main(arguments=None):
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--cluster", type=int, default=0, help="then cluster to so many values")
+    parser.add_argument("--quantize-epochs", type=int, default=0, help="then train for int8")
     parser.add_argument("--fast", action="store_true", help="few images and steps: does it run?")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
