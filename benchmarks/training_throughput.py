@@ -7,7 +7,10 @@ The same network, batch size, images and augmentation on every side:
 * `recipe`: the training path of this package (fused batch normalisation; bfloat16 where the
   processor computes it);
 * `recipe float32`: the same without bfloat16;
-* `keras`: the same layers with `keras.layers.BatchNormalization`, float32, the same pipeline;
+* `keras`: the same layers with `keras.layers.BatchNormalization`, float32, the same pipeline and
+  optimizer;
+* `keras by hand`: that network as one trains it with nothing of this package: Keras' augmentation
+  layers in the dataset, its loss for class numbers and its SGD;
 * `recipe, fixed batch`: the training path fed one batch in memory, which shows what the input
   pipeline costs;
 * `torch`: the same network in PyTorch, channels last, eager, float32 and under bfloat16 autocast,
@@ -31,6 +34,7 @@ import_tensorflow()
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402
 
 from recipes import FusedBatchNormalization, Recipe, build_model, load_data  # noqa: E402
 from recipes.config import AugmentationConfig, ModelConfig, TrainingConfig  # noqa: E402
@@ -63,6 +67,7 @@ def main():
         "recipe": KerasSide(recipe, data, precision=choose_precision("auto")[0]),
         "recipe float32": KerasSide(recipe, data, precision="float32"),
         "keras": KerasSide(recipe, data, precision="float32", stock=True),
+        "keras by hand": HandWrittenSide(recipe),
         "recipe, fixed batch": KerasSide(
             recipe, data, precision=choose_precision("auto")[0], fixed=True
         ),
@@ -110,6 +115,50 @@ class KerasSide:
     def run(self, steps):
         """Fit for some steps."""
         self.model.fit(self.pipeline, steps_per_epoch=steps, shuffle=False, verbose=0)
+
+
+class HandWrittenSide:
+    """The network, pipeline and `fit` of stock Keras."""
+
+    def __init__(self, recipe):
+        images, labels = color_arrays()
+        shape, padding = images.shape[1:], recipe.augmentation.crop_padding
+        model = build_model(
+            recipe.model.name, input_shape=shape, classes=10, classifier_activation=None
+        )
+        self.model = keras.models.clone_model(model, clone_function=to_stock)
+        self.model.compile(
+            keras.optimizers.SGD(
+                keras.optimizers.schedules.CosineDecay(0.1, 10_000),
+                momentum=0.9,
+                nesterov=True,
+                weight_decay=5e-4,
+            ),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            metrics=["accuracy"],
+        )
+        augmentation = keras.Sequential(
+            [
+                keras.layers.RandomFlip("horizontal"),
+                keras.layers.ZeroPadding2D(padding),
+                keras.layers.RandomCrop(*shape[:2]),
+            ]
+        )
+        self.pipeline = (
+            tf.data.Dataset.from_tensor_slices((images, labels))
+            .shuffle(len(images))
+            .repeat()
+            .batch(recipe.training.batch_size, drop_remainder=True)
+            .map(
+                lambda images, labels: (augmentation(images, training=True), labels),
+                num_parallel_calls=tf.data.AUTOTUNE,
+            )
+            .prefetch(tf.data.AUTOTUNE)
+        )
+
+    def run(self, steps):
+        """Fit for some steps."""
+        self.model.fit(self.pipeline, steps_per_epoch=steps, verbose=0)
 
 
 def to_stock(layer):
