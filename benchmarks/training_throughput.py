@@ -16,10 +16,10 @@ The same network, batch size, images and augmentation on every side:
 * `torch`: the same network in PyTorch, channels last, eager, float32 and under bfloat16 autocast,
   on a fixed batch (only where `torch` is installed; it is no dependency).
 
-The sides take turns, in another order each round, and the ratio of a side to `keras` is taken
-within the round; the median over the rounds is printed, for the time on the clock and for the
-processor time, which a busy neighbour on the machine disturbs less. Times include everything that
-`fit` does, starting the pipeline among it, so a round should have some steps.
+The sides take turns, in another order each round, and the ratios of a side to `keras` and to
+`keras by hand` are taken within the round. Printed are medians over the rounds, of the time on the
+clock and of the processor time, which a busy neighbour on the machine disturbs less. Times include
+everything that `fit` does, starting the pipeline among it, so a round should have some steps.
 """
 
 import argparse
@@ -44,6 +44,9 @@ from recipes.training import (  # noqa: E402
     make_optimizer,
     training_pipeline,
 )
+
+# What the other sides are compared with.
+_BASES = ("keras", "keras by hand")
 
 
 def main():
@@ -240,15 +243,16 @@ def torch_resnet20(torch):
 def report(clock, processor, options):
     """Print medians and ratios."""
     images = options.steps * options.batch_size
-    rows = {
-        name: {
+    rows = {}
+    for name in clock:
+        rows[name] = {
             "images_per_second": round(images / statistics.median(clock[name]), 1),
-            "ratio_to_keras": _ratio(clock["keras"], clock[name]),
             "images_per_processor_second": round(images / statistics.median(processor[name]), 1),
-            "processor_ratio_to_keras": _ratio(processor["keras"], processor[name]),
         }
-        for name in clock
-    }
+        for base in _BASES:
+            label = base.replace(" ", "_")
+            rows[name][f"ratio_to_{label}"] = _ratio(clock[base], clock[name])
+            rows[name][f"processor_ratio_to_{label}"] = _ratio(processor[base], processor[name])
     result = {
         "model": options.model,
         "batch_size": options.batch_size,
@@ -265,12 +269,19 @@ def report(clock, processor, options):
         print(json.dumps(result, indent=2))
         return
     print(f"{options.model}, batch {options.batch_size}, medians of {options.rounds} rounds")
-    print(f"{'':<22}{'images/s':>9}{'x keras':>9}   {'processor time, x keras':>24}")
+    print(
+        f"{'':<22}{'images/s':>9}{'x keras':>9}{'x by hand':>11}   processor time, x keras, x by hand"
+    )
     for name, row in rows.items():
-        wall, cpu = row["ratio_to_keras"], row["processor_ratio_to_keras"]
+        wall = [row[f"ratio_to_{base.replace(' ', '_')}"] for base in _BASES]
+        cpu = [row[f"processor_ratio_to_{base.replace(' ', '_')}"] for base in _BASES]
         print(
-            f"{name:<22}{row['images_per_second']:>9.0f}{wall['median']:>9.2f}   "
-            f"{cpu['median']:>9.2f} ({cpu['lower_quartile']:.2f} to {cpu['upper_quartile']:.2f})"
+            f"{name:<22}{row['images_per_second']:>9.0f}{wall[0]['median']:>9.2f}"
+            f"{wall[1]['median']:>11.2f}   "
+            + ", ".join(
+                f"{one['median']:.2f} ({one['lower_quartile']:.2f} to {one['upper_quartile']:.2f})"
+                for one in cpu
+            )
         )
     print(
         f"what the input pipeline adds: {100 * result['pipeline_cost']:.1f} % of the time, "
