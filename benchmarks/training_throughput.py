@@ -269,9 +269,8 @@ def report(clock, processor, options):
         print(json.dumps(result, indent=2))
         return
     print(f"{options.model}, batch {options.batch_size}, medians of {options.rounds} rounds")
-    print(
-        f"{'':<22}{'images/s':>9}{'x keras':>9}{'x by hand':>11}   processor time, x keras, x by hand"
-    )
+    header = f"{'':<22}{'images/s':>9}{'x keras':>9}{'x by hand':>11}"
+    print(f"{header}   both by processor time")
     for name, row in rows.items():
         wall = [row[f"ratio_to_{base.replace(' ', '_')}"] for base in _BASES]
         cpu = [row[f"processor_ratio_to_{base.replace(' ', '_')}"] for base in _BASES]
