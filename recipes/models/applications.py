@@ -155,6 +155,13 @@ def _build_theirs(function, **arguments):
     weights = arguments["weights"]
     if weights not in (None, "imagenet") and not os.path.isfile(weights):
         raise ConfigError(f"weights file not found: {weights}")
+    shape = arguments["input_shape"]
+    if weights == "imagenet" and shape[-1] != 3:
+        raise ConfigError(
+            f"the ImageNet weights of keras.applications.{function.__name__} take images of 3 "
+            f"channels, received input_shape: {shape} (for grey images: color='rgb', in a recipe "
+            "data.color=rgb)"
+        )
     try:
         with warnings.catch_warnings():
             # Networks for other images than of 1 or 3 channels are built all the same.

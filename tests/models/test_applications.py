@@ -255,6 +255,11 @@ def test_a_file_of_keras(small, tmp_path, recwarn):
         ("MobileNetV2", {"weights": "lost.h5"}, "weights file not found: lost.h5"),
         ("MobileNetV2", {"weights": "lost.keras"}, "lost.keras"),
         ("MobileNetV2", {"weights": "imagenet", "classes": 5}, "keras.applications.MobileNetV2"),
+        (
+            "MobileNetV2",
+            {"weights": "imagenet", "include_top": False, "input_shape": (32, 32, 1)},
+            "take images of 3 channels, received input_shape",
+        ),
         ("MobileNetV2", {"classes": 0}, "classes must be a positive integer"),
         ("MobileNetV2", {"pooling": "sum"}, "pooling must be None, 'avg' or 'max'"),
         ("MobileNetV2", {"dropout": 1.0}, r"dropout must be in \[0, 1\)"),
