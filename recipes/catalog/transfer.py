@@ -9,11 +9,15 @@ How much of the backbone trains is chosen by the number of images and said when 
 `--set transfer.strategy=frozen`, `partial` or `full` overrides it. Batch normalisations stay
 frozen. `--set transfer.weights=none` trains the same network from scratch.
 
+If all images are grey, the kernels of the stem are summed over the colours. Filters for colours
+nearly cancel on grey, and what is left of them would be lost in the rounding to int8.
+
 Command: recipes train transfer my_photos/ --out runs/transfer
 
 Measured: not measured on photographs. Probe and fine-tuning on enlarged Fashion-MNIST by
 benchmarks/transfer.py: 77.5 ± 0.9, 84.7 ± 0.6 and 87.9 ± 1.0 % from 10, 50 and 200 images a class
-(3 seeds); more in benchmarks/RESULTS.md.
+(3 seeds). Int8 after training cost 0.3 points with the summed stem, 1.0 with the one for colours;
+more in benchmarks/RESULTS.md.
 """
 
 from recipes.config import (
@@ -34,7 +38,7 @@ def config() -> Recipe:
         name="transfer",
         summary="photographs of your own on EfficientNet-Lite0 trained on ImageNet",
         model=ModelConfig(name="efficientnet_lite0", dropout=0.2),
-        data=DataConfig(image_size=224, color="rgb"),
+        data=DataConfig(image_size=224),
         optimizer=OptimizerConfig(
             name="adamw", learning_rate=3e-4, weight_decay=0.01, clip_norm=5.0
         ),
