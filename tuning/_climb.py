@@ -20,7 +20,7 @@ from tuning.accuracy_aware import (
 )
 from tuning.candidate_exam import Exam, file_facts
 from tuning.candidates import Settings
-from tuning.compression_report import CompressionReport
+from tuning.compression_report import CompressionReport, first_name
 from tuning.tflite import versions
 
 # Timed calls of each file in each of the ten rounds.
@@ -251,7 +251,7 @@ def _reasons(rows, chosen, max_drop, sensitivity, has_test):
             f"in float the loss falls from {100 * sensitivity['start']['drop']:.2f} to "
             f"{100 * sensitivity['end']['drop']:.2f} points: "
             # A fused operation has the names of all that went into it.
-            + ", ".join(name.split(";")[0] for name in sensitivity["restored"][:5])
+            + ", ".join(map(first_name, sensitivity["restored"][:5]))
             + (", ..." if count > 5 else ".")
         )
     if chosen and "student" in by_name[chosen]:

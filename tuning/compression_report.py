@@ -20,15 +20,12 @@ _COLUMNS = (
     "bytes",
     "gzip",
     "validation, points",
-    "test accuracy",
-    "95 % interval",
-    "test, points to float",
-    "95 % interval, paired",
-    "median",
-    "p90",
+    "test accuracy (95 %)",
+    "test, points (95 %)",
+    "median (p90)",
     "ratio",
     "memory",
-    "float operations",
+    "float",
 )
 _PICTURE_STYLE = """
 svg { font: 12px system-ui, sans-serif; background: #fff }
@@ -188,8 +185,8 @@ _LEGEND = (
     "Points are percentage points against the float32 file on the same images. Files were chosen "
     "by the validation images alone; the test images were looked at once, afterwards. * no other "
     "file is both smaller after gzip and more accurate. Latency of one image, the files measured "
-    "in turn; ratio: time as a share of that of float32. Float operations: without the final "
-    "softmax."
+    "in turn; ratio: time as a share of that of float32. Float: operations in float, without the "
+    "final softmax."
 )
 
 
@@ -210,20 +207,38 @@ def _cells(row, on_front, chosen):
         wording.size(row["bytes"]),
         wording.size(row["gzip_bytes"]),
         _points(row["validation"].get("difference")) if other else wording.NONE,
-        wording.percent(test.get("accuracy"), 2),
-        wording.interval(test.get("interval")),
-        _points(test.get("difference")) if other else wording.NONE,
-        wording.points_interval(test.get("difference_interval")) if other else wording.NONE,
-        wording.milliseconds(latency.get("median")),
-        wording.milliseconds(latency.get("p90")),
+        _with(wording.percent(test.get("accuracy"), 2), wording.interval(test.get("interval"))),
+        _with(
+            _points(test.get("difference")),
+            wording.points_interval(test.get("difference_interval")),
+        )
+        if other
+        else wording.NONE,
+        _with(
+            wording.milliseconds(latency.get("median")), wording.milliseconds(latency.get("p90"))
+        ),
         wording.NONE if ratio is None else f"{ratio:.2f}",
         wording.size(row.get("memory")),
         str(row["float_operations"]),
     )
 
 
+def _with(value, more):
+    return value if more == wording.NONE else f"{value} ({more})"
+
+
 def _points(difference):
     return wording.NONE if difference is None else wording.signed(100 * difference, 2)
+
+
+def first_name(operation: str) -> str:
+    """Return the first of the names that the converter joins where it fuses operations.
+
+    Example:
+        >>> first_name("stem_relu/Relu6;stem_bn/FusedBatchNormV3;stem_conv/convolution1")
+        'stem_relu/Relu6'
+    """
+    return operation.split(";")[0]
 
 
 def _sensitivity_table(sensitivity, most=20):
@@ -233,7 +248,7 @@ def _sensitivity_table(sensitivity, most=20):
     restored = sensitivity.get("restored", [])
     rows = [
         (
-            name,
+            first_name(name),
             wording.decimals(value, 5),
             wording.percent(None if base <= 0 else (base - value) / base),
             "yes" if name in restored else "",
@@ -244,7 +259,7 @@ def _sensitivity_table(sensitivity, most=20):
         "operation alone in float",
         "distortion",
         "less than int8's by",
-        "in float in `mixed`",
+        "in float in mixed",
     )
     return header, rows
 
