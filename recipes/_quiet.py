@@ -1,6 +1,7 @@
 """TensorFlow's start-up noise kept off the screen, real warnings let through."""
 
 import contextlib
+import logging
 import os
 import re
 import sys
@@ -76,3 +77,15 @@ def import_tensorflow(*, wake: bool = True) -> None:
         if wake and keras.backend.backend() == "tensorflow":
             tensorflow.config.list_physical_devices()
             tensorflow.constant(0)
+    tensorflow.get_logger().addFilter(no_false_alarm)
+
+
+def no_false_alarm(record: logging.LogRecord) -> bool:
+    """Return whether a message of TensorFlow may be true: a filter for its logger.
+
+    It warns of functions that are traced again and again, and counts by the place in the source.
+    Each Keras model has `fit` and `predict` functions of its own, all from the same place, so where
+    some models are trained one after the other it warns of what is right.
+    """
+    message = record.getMessage()
+    return not ("TensorFlowTrainer.make_" in message and "tf.function retracing" in message)

@@ -62,3 +62,39 @@ def test_tensorflow_start_up_is_quiet_but_warnings_pass():
     )
     assert answer.returncode == 0
     assert answer.stderr == "W0000 a real warning\n"
+
+
+def test_loading_a_model_is_quiet_where_nothing_imported_tensorflow_before():
+    program = (
+        "from recipes.errors import RunError\n"
+        "from recipes.evaluation.classifier import load_keras_model\n"
+        "try:\n"
+        "    load_keras_model('lost.keras')\n"
+        "except RunError:\n"
+        "    print('refused')\n"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120
+    )
+    assert (answer.stdout, answer.stderr) == ("refused\n", "")
+
+
+def test_retracing_is_told_of_functions_but_not_of_models_in_turn():
+    program = (
+        "from recipes._quiet import import_tensorflow\n"
+        "import_tensorflow()\n"
+        "import keras, numpy, tensorflow\n"
+        "for _ in range(8):\n"
+        "    model = keras.Sequential([keras.layers.Dense(1)])\n"
+        "    model.predict(numpy.zeros((2, 3)), verbose=0)\n"
+        "print(model.predict_function is not None)\n"
+        "own = tensorflow.function(lambda number: number)\n"
+        "for number in range(8):\n"
+        "    own(number)\n"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120
+    )
+    assert answer.stdout == "True\n"
+    assert "<lambda>" in answer.stderr
+    assert "TensorFlowTrainer" not in answer.stderr

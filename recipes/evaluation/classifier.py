@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from callbacks.calibration import softmax
+from recipes._quiet import import_tensorflow
 from recipes.errors import DataError, RecipesError, RunError
 from recipes.evaluation.litert import LiteRTModel, read_facts
 
@@ -277,6 +278,7 @@ def load_keras_model(path: str | os.PathLike):
     Raises:
         RunError: If it is not a `.keras` file, is damaged, or holds unknown layers.
     """
+    import_tensorflow()
     import keras
 
     # They register with Keras what a file may hold.

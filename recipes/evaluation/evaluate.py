@@ -1,9 +1,7 @@
 """Measure any model on labelled images."""
 
-import os
 from typing import TYPE_CHECKING, Any
 
-from recipes._quiet import import_tensorflow
 from recipes.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -65,7 +63,6 @@ def evaluate(
         Estimate(value=0.905, low=0.8862, high=0.9211, n=1000, ...)
     """
     check_bootstrap(bootstrap)
-    _wake_tensorflow(model)
     from recipes.evaluation.ensemble import as_classifier
     from recipes.evaluation.evaluation import evaluate_predictions
     from recipes.evaluation.labelled import predict_labelled
@@ -88,14 +85,3 @@ def check_bootstrap(bootstrap: Any) -> None:
     """Raise unless `bootstrap` is a number of resamples."""
     if not isinstance(bootstrap, int) or isinstance(bootstrap, bool) or bootstrap < 0:
         raise ConfigError(f"bootstrap must be a whole number, 0 or more, received: {bootstrap!r}")
-
-
-def _wake_tensorflow(model):
-    """Load TensorFlow quietly, unless all that is judged are `.tflite` files.
-
-    LiteRT starts in a tenth of the time.
-    """
-    models = model if isinstance(model, (list, tuple)) else [model]
-    paths = [each for each in models if isinstance(each, (str, os.PathLike))]
-    if any(not os.fspath(path).endswith(".tflite") for path in paths):
-        import_tensorflow()

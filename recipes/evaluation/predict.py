@@ -3,7 +3,6 @@
 import os
 from collections.abc import Sequence
 
-from recipes._quiet import import_tensorflow
 from recipes.errors import ConfigError, RunError
 
 
@@ -36,8 +35,6 @@ def predict(
 
     if top < 1:
         raise ConfigError(f"top must be 1 or more, received: {top!r}")
-    if not os.fspath(model).endswith(".tflite"):  # LiteRT starts in a tenth of the time
-        import_tensorflow()
     from recipes.data import read_image
     from recipes.evaluation.classifier import load_classifier
 
