@@ -48,6 +48,12 @@ def test_no_module_bears_the_name_of_what_is_public(name):
     assert not modules & set(package.__all__)
 
 
+def run(program):
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120
+    )
+
+
 def test_tensorflow_start_up_is_quiet_but_warnings_pass():
     program = (
         "import os\n"
@@ -57,9 +63,7 @@ def test_tensorflow_start_up_is_quiet_but_warnings_pass():
         "    os.write(2, b'I0000 oneDNN custom operations are on.\\n')\n"
         "    os.write(2, b'W0000 a real warning\\n')\n"
     )
-    answer = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120
-    )
+    answer = run(program)
     assert answer.returncode == 0
     assert answer.stderr == "W0000 a real warning\n"
 
@@ -73,9 +77,7 @@ def test_loading_a_model_is_quiet_where_nothing_imported_tensorflow_before():
         "except RunError:\n"
         "    print('refused')\n"
     )
-    answer = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120
-    )
+    answer = run(program)
     assert (answer.stdout, answer.stderr) == ("refused\n", "")
 
 
@@ -92,9 +94,7 @@ def test_retracing_is_told_of_functions_but_not_of_models_in_turn():
         "for number in range(8):\n"
         "    own(number)\n"
     )
-    answer = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120
-    )
+    answer = run(program)
     assert answer.stdout == "True\n"
     assert "<lambda>" in answer.stderr
     assert "TensorFlowTrainer" not in answer.stderr

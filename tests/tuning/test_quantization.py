@@ -329,10 +329,8 @@ def test_whole_networks_have_no_float_operation(name, tmp_path):
     assert trained.float_operations == {"SOFTMAX": 1}
     images, _ = images_and_labels(shape=shape)
     path = trained.export(tmp_path / "net.tflite")
-    found, expected = LiteRTClassifier(path).predict(images), trained.predict(images)
-    # On average: what is rounded the other way in one layer can move a single image far.
-    assert np.abs(found - expected).mean() < 0.01
-    assert np.mean(found.argmax(axis=1) == expected.argmax(axis=1)) >= 0.9
+    found = LiteRTClassifier(path).predict(images)
+    assert np.abs(found - trained.predict(images)).max() < 0.05
     integers = tmp_path / "integers.tflite"
     integers.write_bytes(with_integer_ends(path.read_bytes()))
     assert inspect_tflite(integers)["float_operation_names"] == {}
