@@ -10,7 +10,8 @@ from augment._loop import map_images
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
 
-# Most rows of the result made at a time from bytes.
+# Most rows of the result made from bytes at a time, so that what lies between the two passes
+# stays in the processor's cache.
 _ROWS = 32
 
 # Bits of a weight between two bytes, and of the fraction of a level between the two passes. A sum

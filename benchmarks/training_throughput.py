@@ -45,8 +45,8 @@ from recipes.training import (  # noqa: E402
     training_pipeline,
 )
 
-# What the other sides are compared with.
-_BASES = ("keras", "keras by hand")
+# What the other sides are compared with, and under which name.
+_BASES = {"keras": "ratio_to_keras", "keras by hand": "ratio_to_keras_by_hand"}
 
 
 def main():
@@ -249,10 +249,9 @@ def report(clock, processor, options):
             "images_per_second": round(images / statistics.median(clock[name]), 1),
             "images_per_processor_second": round(images / statistics.median(processor[name]), 1),
         }
-        for base in _BASES:
-            label = base.replace(" ", "_")
-            rows[name][f"ratio_to_{label}"] = _ratio(clock[base], clock[name])
-            rows[name][f"processor_ratio_to_{label}"] = _ratio(processor[base], processor[name])
+        for base, label in _BASES.items():
+            rows[name][label] = _ratio(clock[base], clock[name])
+            rows[name][f"processor_{label}"] = _ratio(processor[base], processor[name])
     result = {
         "model": options.model,
         "batch_size": options.batch_size,
@@ -272,8 +271,8 @@ def report(clock, processor, options):
     header = f"{'':<22}{'images/s':>9}{'x keras':>9}{'x by hand':>11}"
     print(f"{header}   both by processor time")
     for name, row in rows.items():
-        wall = [row[f"ratio_to_{base.replace(' ', '_')}"] for base in _BASES]
-        cpu = [row[f"processor_ratio_to_{base.replace(' ', '_')}"] for base in _BASES]
+        wall = [row[label] for label in _BASES.values()]
+        cpu = [row[f"processor_{label}"] for label in _BASES.values()]
         print(
             f"{name:<22}{row['images_per_second']:>9.0f}{wall[0]['median']:>9.2f}"
             f"{wall[1]['median']:>11.2f}   "
