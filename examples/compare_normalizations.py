@@ -7,9 +7,10 @@ The experiment of Wu and He ("Group Normalization", 2018, figure 5) on a small r
 batch normalisation takes its statistics over the batch, so small batches make them noisy; the
 others look at one image at a time. What makes it fair:
 
-* All have the same network, the same batches in the same order and the same number of images, and
-  for a seed the same starting weights; residual branches start at 0, without which "none" diverges
-  (by the scale of their last normalisation; "none" has none, and starts its last kernel at 0).
+* All have the same network, the same batches in the same order and the same number of images.
+  Residual branches start at 0, without which "none" diverges (by the scale of their last
+  normalisation; "none" has none, and starts its last kernel at 0). For a seed all start at the same
+  weights but "none", whose kernels of 0 are not drawn, so that those after them are other draws.
 * Learning rates are scaled with the batch size. For each normalisation and batch size the best of
   `--learning-rates` is chosen by validation images, with a seed that is not used again.
 * The test images are looked at once, at the end of each run; nothing is chosen by them.

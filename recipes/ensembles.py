@@ -29,8 +29,8 @@ def ensemble(
         Model that gives probabilities, float32, shape `(batch, classes)`.
 
     Raises:
-        ConfigError: If there are no models, they do not fit each other, or what one gives cannot
-            be seen.
+        ConfigError: If there are no models, they do not fit each other or know other classes, or
+            what one gives cannot be seen.
 
     Example:
         >>> import keras, numpy as np
@@ -46,6 +46,8 @@ def ensemble(
         Ensembles", 2017, section 2.4: a uniformly weighted mixture.
     """
     import keras
+
+    from recipes.models.outputs import gives_logits
 
     models = list(models)
     _check(models)
@@ -66,32 +68,6 @@ def ensemble(
     return keras.Model(inputs, mean, name=name)
 
 
-def gives_logits(model: "keras.Model") -> bool:
-    """Return whether a classifier ends in logits (`True`) or in softmax (`False`).
-
-    Raises:
-        ConfigError: If its last layer does not tell.
-    """
-    import keras
-
-    from recipes.layers.calibrated_softmax import CalibratedSoftmax
-
-    last = model.layers[-1] if model.layers else None
-    if isinstance(last, keras.Model):
-        return gives_logits(last)
-    if isinstance(last, keras.layers.Softmax | CalibratedSoftmax):
-        return False
-    activation = getattr(last, "activation", None)
-    if activation is keras.activations.softmax:
-        return False
-    if activation is keras.activations.linear:
-        return True
-    raise ConfigError(
-        f"cannot tell whether model {model.name!r}, which ends in {type(last).__name__}, gives "
-        "logits or probabilities: say from_logits=True or from_logits=False"
-    )
-
-
 def _check(models):
     if not models:
         raise ConfigError("models must be one or more Keras models, received none")
@@ -109,6 +85,21 @@ def _check(models):
             raise ConfigError(
                 f"models must agree: models[0] maps {shapes[0][0]} to {shapes[0][1]} classes, "
                 f"models[{index}] {shape[0]} to {shape[1]}"
+            )
+    _check_classes(models)
+
+
+def _check_classes(models):
+    from recipes.evaluation.classifier import calibrated_head
+
+    heads = {index: calibrated_head(model) for index, model in enumerate(models)}
+    known = {index: head.class_names for index, head in heads.items() if head and head.class_names}
+    first = next(iter(known), None)
+    for index, names in known.items():
+        if list(names) != list(known[first]):
+            raise ConfigError(
+                "models must know the same classes in the same order: "
+                f"models[{first}] {', '.join(known[first])}, models[{index}] {', '.join(names)}"
             )
 
 

@@ -14,7 +14,8 @@ _ACTIVATIONS = {
     "relu6": lambda **keywords: keras.layers.ReLU(6.0, **keywords),
     # The slope of Maas et al. and of PyTorch; Keras' default is 0.3.
     "leaky_relu": lambda **keywords: keras.layers.LeakyReLU(0.01, **keywords),
-    "elu": keras.layers.ELU,
+    # Keras' layer cannot be saved once it was given a dtype policy.
+    "elu": _function("elu"),
     "gelu": _function("gelu"),
     "silu": _function("silu"),
     "hard_swish": _function("hard_silu"),

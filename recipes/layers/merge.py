@@ -144,3 +144,8 @@ class GatedSum(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         """Return the shape of the feature maps."""
         return tuple(input_shape[1])
+
+    def get_config(self):
+        """Return every argument."""
+        # Without a method of its own, a layer that was given a dtype policy cannot be saved.
+        return super().get_config()

@@ -90,7 +90,7 @@ def with_monte_carlo_dropout(model):
         A `keras.Model`, not compiled; `model` is left as it is.
 
     Raises:
-        ConfigError: If the model has no such layer.
+        ConfigError: If the model has no such layer, or one with a `noise_shape`.
 
     Example:
         >>> inputs = keras.Input((4,))
@@ -101,6 +101,12 @@ def with_monte_carlo_dropout(model):
     kinds = (keras.layers.Dropout, keras.layers.SpatialDropout2D)
     if not any(type(layer) in kinds for layer in model.layers):
         raise ConfigError(f"model {model.name!r} has no dropout layer that could draw in inference")
+    for layer in model.layers:
+        if type(layer) is keras.layers.Dropout and layer.noise_shape is not None:
+            raise ConfigError(
+                f"{layer.name} has the noise_shape {layer.noise_shape}, which MonteCarloDropout "
+                "does not know: use keras.layers.SpatialDropout2D to drop whole channels"
+            )
 
     def clone(layer):
         if type(layer) not in kinds:

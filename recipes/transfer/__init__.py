@@ -17,7 +17,7 @@ _PLACES = {
     "fine_tune": "recipes.transfer.fine_tuning",
     "flatten_model": "recipes.transfer.flat",
     "freeze": "recipes.transfer.freezing",
-    "gives_logits": "recipes.transfer.fine_tuning",
+    "gives_logits": "recipes.models.outputs",
     "head_model": "recipes.transfer.probe",
     "layer_groups": "recipes.transfer.freezing",
     "linear_probe": "recipes.transfer.probe",

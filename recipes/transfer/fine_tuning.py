@@ -10,6 +10,7 @@ import numpy as np
 from callbacks.gradual_unfreezing import GradualUnfreezing
 from callbacks.schedules import WarmupDecay
 from recipes.errors import ConfigError
+from recipes.models.outputs import gives_logits
 from recipes.transfer.advice import advise
 from recipes.transfer.freezing import BATCH_NORM_POLICIES, freeze, unfreeze
 from recipes.transfer.probe import linear_probe
@@ -103,9 +104,17 @@ def fine_tune(
     _check(optimizer, batch_norm, head_learning_rate, learning_rate)
     source = _Source(data, validation_data, batch_size)
     source.check_classes(model)
+    if loss is None:
+        logits = gives_logits(model, remedy="give the loss")
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=logits)
     what = {"from_layer": from_layer, "fraction": fraction, "stages": stages}
     head_epochs, tune_epochs, what = _plan(source, model, head_epochs, tune_epochs, what, say)
 
+    if tune_epochs:
+        # What is wrong with the second phase is said before the first.
+        unfreeze(model, **what, batch_norm=batch_norm, say=None)
+        if rate_decay != 1:
+            rate_factors(model, rate_decay)
     freeze(model, say=None)
     if probe:
         linear_probe(model, *source.for_probe(), say=say)
@@ -126,7 +135,7 @@ def fine_tune(
         rate = peak
         if source.steps is not None:
             rate = WarmupDecay(peak, epochs * source.steps, warmup=warmup)
-        factors = rate_factors(model, rate_decay) if tuning and rate_decay < 1 else None
+        factors = rate_factors(model, rate_decay) if tuning and rate_decay != 1 else None
         return _built(optimizer, rate, weight_decay, factors, model)
 
     starts = {0: head_epochs == 0}
@@ -139,7 +148,7 @@ def fine_tune(
     model.compile(
         # Replaced at the first epoch, when what trains is set.
         optimizer=_OPTIMIZERS[optimizer](head_learning_rate),
-        loss=loss or keras.losses.SparseCategoricalCrossentropy(from_logits=gives_logits(model)),
+        loss=loss,
         metrics=list(metrics),
     )
     history = model.fit(
@@ -155,24 +164,6 @@ def fine_tune(
             "nothing else was fine-tuned"
         )
     return history
-
-
-def gives_logits(model: keras.Model) -> bool:
-    """Return whether the outputs of a classifier are logits, not yet probabilities.
-
-    Example:
-        >>> from recipes.transfer import transfer_model
-        >>> gives_logits(transfer_model("resnet20", 3, weights=None))
-        False
-    """
-    last = model.layers[-1]
-    if isinstance(last, keras.layers.Softmax) or type(last).__name__ == "CalibratedSoftmax":
-        return False
-    activation = getattr(last, "activation", None)
-    return activation is None or keras.activations.serialize(activation) not in (
-        "softmax",
-        "sigmoid",
-    )
 
 
 def _check(optimizer, batch_norm, *rates):
@@ -223,7 +214,7 @@ class _Source:
     """Training and validation images, however they were given."""
 
     def __init__(self, data, validation_data, batch_size):
-        self.data, self.validation = data, validation_data
+        self.data, self.given, self.validation = data, validation_data, validation_data
         self.images = self.steps = None
         if hasattr(data, "splits"):
             self.training, self.images = (data.train,), len(data.splits["train"])
@@ -248,8 +239,11 @@ class _Source:
             self.images = self.images or count * self._batch_length()
 
     def _batch_length(self):
-        shape = keras.tree.flatten(self.training[0].element_spec)[0].shape
-        return int(shape[0]) if shape[0] is not None else 1
+        """Return the images of a batch; of the first, where the dataset does not say."""
+        length = keras.tree.flatten(self.training[0].element_spec)[0].shape[0]
+        if length is not None:
+            return int(length)
+        return next((len(keras.tree.flatten(batch)[0]) for batch in self.training[0].take(1)), 0)
 
     def check_classes(self, model):
         """Raise `ConfigError` unless the model has as many outputs as there are classes."""
@@ -271,16 +265,16 @@ class _Source:
         """Return `(images, labels)` of training and of validation."""
         if self.validation is None:
             raise ConfigError("probe=True needs validation images to choose the L2 penalty by")
-        if hasattr(self.data, "splits"):
-            return [
-                (_images_alone(self.data.splits[name]), self.data.splits[name].labels)
-                for name in ("train", "validation")
-            ]
-        return _arrays(self.data), _arrays(self.validation)
+        if not hasattr(self.data, "splits"):
+            return _arrays(self.data), _arrays(self.validation)
+        splits = self.data.splits
+        validation = _of_split(splits["validation"]) if self.given is None else _arrays(self.given)
+        return _of_split(splits["train"]), validation
 
 
-def _images_alone(split):
-    return split.pipeline(64, transform=lambda images, labels, seed: images)
+def _of_split(split):
+    images = split.pipeline(64, transform=lambda images, labels, seed: images)
+    return images, split.labels
 
 
 def _arrays(pairs):

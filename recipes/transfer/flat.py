@@ -1,5 +1,6 @@
 """A copy of a model without nested models: every layer in one graph, weights kept."""
 
+import dataclasses
 import inspect
 import itertools
 
@@ -51,13 +52,10 @@ def flatten_model(
     _check(model)
     inputs = _inputs(model, input_shape)
     graph = trace(model, open_composites=False)
-    copier = _Copier(graph, until)
-    outputs = replay(graph, inputs if first is None else [first(inputs[0])], copier.apply)
+    copier = _Copier(graph)
     if until is not None:
-        if copier.found is None:
-            names = [call.operation.name for call in graph.calls]
-            raise ConfigError(f"{model.name} has no layer {until!r}{nearest(str(until), names)}")
-        outputs = copier.found
+        graph = _cut(graph, until)
+    outputs = replay(graph, inputs if first is None else [first(inputs[0])], copier.apply)
     flat = keras.Model(_single(inputs), _single(outputs), name=model.name)
     for original, copy in copier.weighted:
         copy.set_weights(original.get_weights())
@@ -100,12 +98,25 @@ def _check(model):
         )
 
 
+def _cut(graph, until):
+    """Return the part of a graph that leads to the (last) call of a layer."""
+    names = [call.operation.name for call in graph.calls]
+    if until not in names:
+        raise ConfigError(f"{graph.name} has no layer {until!r}{nearest(str(until), names)}")
+    last = len(names) - 1 - names[::-1].index(until)
+    outputs = graph.calls[last].outputs
+    needed, calls = set(outputs), []
+    for call in reversed(graph.calls[: last + 1]):
+        if not needed.isdisjoint(call.outputs):
+            needed.update(call.inputs)
+            calls.insert(0, call)
+    return dataclasses.replace(graph, outputs=outputs, calls=tuple(calls))
+
+
 class _Copier:
     """Makes each layer of a graph anew, once, and applies it where the graph does."""
 
-    def __init__(self, graph, until):
-        self.until = until
-        self.found = None
+    def __init__(self, graph):
         self.copies = {}
         self.weighted = []
         # The layers of the model itself keep their names, those of nested ones give way.
@@ -120,10 +131,7 @@ class _Copier:
         _refuse_training_by_default(operation)
         # Inference mode comes from `trainable`; a fixed `training` is what Keras 3.15 forgets.
         keywords = {key: value for key, value in keywords.items() if key not in _FORGOTTEN}
-        outputs = self._copy(call)(*arguments, **keywords)
-        if self.until is not None and operation.name == self.until:
-            self.found = keras.tree.flatten(outputs)
-        return outputs
+        return self._copy(call)(*arguments, **keywords)
 
     def _copy(self, call):
         operation = call.operation

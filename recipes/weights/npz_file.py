@@ -79,7 +79,9 @@ def read_npz(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], Normalizat
     except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"weights of {path} cannot be read: {reason}") from error
-    mean, variance = arrays.pop(_MEAN, None), arrays.pop(_VARIANCE, None)
-    if mean is None or variance is None:
+    own = [name for name in arrays if name.startswith("normalization/")]
+    if sorted(own) != [_MEAN, _VARIANCE]:
+        # None, or the weights of a layer of that name, such as one of `keras.layers.Normalization`.
         return arrays, None
+    mean, variance = arrays.pop(_MEAN), arrays.pop(_VARIANCE)
     return arrays, Normalization(tuple(mean.tolist()), tuple(variance.tolist()))

@@ -3,8 +3,6 @@
 import keras
 import numpy as np
 
-_CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.SeparableConv2D)
-
 
 def find_stem(model):
     """Return the first layer with weights if it is a convolution, or `None`."""
@@ -12,7 +10,7 @@ def find_stem(model):
         if isinstance(layer, keras.Model):
             return find_stem(layer)
         if layer.weights:
-            return layer if isinstance(layer, _CONVOLUTIONS) else None
+            return layer if isinstance(layer, keras.layers.Conv2D) else None
     return None
 
 

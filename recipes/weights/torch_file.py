@@ -306,17 +306,28 @@ def _exactly(file, size):
 def _find_state(tree):
     """Return the dict of tensors in what was saved, without what is not a tensor."""
     if isinstance(tree, dict):
-        # Buffers and the like may be other than tensors; a checkpoint has no tensor at its top.
-        tensors = {key: value for key, value in tree.items() if isinstance(value, _Tensor)}
+        # A checkpoint may have tensors beside its state dict, such as the best accuracy so far.
+        for key in _STATE_KEYS:
+            if _tensors(tree.get(key)):
+                return _find_state(tree[key])
+        tensors = _tensors(tree)
         if tensors:
             if not all(isinstance(key, str) for key in tensors):
                 raise ConfigError("its tensors have no names")
             return tensors
+        # One level deeper: what holds the state dict holds no tensor itself.
         for key in _STATE_KEYS:
             if isinstance(tree.get(key), dict):
                 return _find_state(tree[key])
     found = list(tree)[:8] if isinstance(tree, dict) else type(tree).__name__
     raise ConfigError(f"it should hold a state dict, tensors by name, but holds {found}")
+
+
+def _tensors(tree):
+    """Return the tensors of a dict; its buffers and the like may be something else."""
+    if not isinstance(tree, dict):
+        return {}
+    return {key: value for key, value in tree.items() if isinstance(value, _Tensor)}
 
 
 def _strip_wrappers(state):

@@ -39,7 +39,7 @@ def check_layer(tmp_path):
             _check_policy(layer_class, arguments, images, policy, output_dtype)
         _check_training(layer_class(**arguments), images)
         if issubclass(layer_class, Block):
-            _check_inline(layer_class, arguments, images)
+            _check_inline(layer_class, arguments, images, tmp_path / "flat.keras")
 
     return check
 
@@ -100,8 +100,8 @@ def _check_training(layer, images):
         assert (value != old).any() or weight.name == "bias"
 
 
-def _check_inline(layer_class, arguments, images):
-    """The parts in a flat graph must compute what the block does, training included."""
+def _check_inline(layer_class, arguments, images, path):
+    """The parts in a flat graph must compute what the block does, training and saving included."""
     inputs = _inputs(images)
     keras.utils.set_random_seed(0)  # of which the seeds of random layers are made
     opaque = keras.Model(inputs, layer_class(**arguments, name="block")(inputs))
@@ -115,6 +115,13 @@ def _check_inline(layer_class, arguments, images):
     for training in (False, True):
         expected = opaque(images, training=training)
         np.testing.assert_allclose(flat(images, training=training), expected, atol=1e-5)
+    flat.save(path)
+    loaded = keras.models.load_model(path)
+    for ours, theirs in zip(loaded.get_weights(), flat.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert [layer.get_config() for layer in loaded.layers] == [
+        layer.get_config() for layer in flat.layers
+    ]
 
 
 def copy_weights(source, target):

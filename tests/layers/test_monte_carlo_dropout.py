@@ -102,6 +102,13 @@ def test_mean_of_many_samples_is_the_expectation():
     assert (error < 6 * samples.std(1) / 2000**0.5).all()
 
 
+def test_noise_of_a_shape_is_refused():
+    inputs = keras.Input((4, 4, 8))
+    model = keras.Model(inputs, keras.layers.Dropout(0.5, noise_shape=(None, 1, 1, 8))(inputs))
+    with pytest.raises(ConfigError, match="has the noise_shape .*SpatialDropout2D"):
+        with_monte_carlo_dropout(model)
+
+
 def test_model_without_dropout():
     inputs = keras.Input((4,))
     with pytest.raises(ConfigError, match="no dropout layer"):

@@ -145,12 +145,45 @@ def test_a_stop_in_the_head_s_phase_is_said(small, images, labels):
         ({"batch_norm": "off"}, "batch_norm must be one of"),
         ({"probe": True}, "needs validation images"),
         ({"from_layer": "stge2", "tune_epochs": 1}, "did you mean 'stage2'"),
+        ({"stages": 1, "fraction": 0.5, "tune_epochs": 1}, "stages"),
+        ({"rate_decay": 0.0, "tune_epochs": 1}, "decay must be above 0 and at most 1"),
+        ({"rate_decay": 2.0, "tune_epochs": 1}, "decay must be above 0 and at most 1"),
     ],
 )
-def test_wrong_arguments_are_one_line(arguments, message, small, images, labels):
+def test_wrong_arguments_are_one_line_before_anything_trains(
+    arguments, message, small, images, labels
+):
+    watch = _Watch()
     with pytest.raises(ConfigError, match=message) as caught:
-        fine_tune(small(), (images, labels), say=None, verbose=0, **arguments)
+        fine_tune(small(), (images, labels), callbacks=[watch], say=None, verbose=0, **arguments)
     assert "\n" not in str(caught.value)
+    assert not watch.begun
+
+
+def test_images_are_counted_whatever_the_batches_say(small, images, labels):
+    lines = []
+    data = tf.data.Dataset.from_tensor_slices((images, labels)).repeat(50).batch(32)
+    assert data.element_spec[0].shape[0] is None
+    with pytest.raises(ConfigError, match="both 0"):
+        fine_tune(small(), data, head_epochs=0, tune_epochs=0, say=lines.append)
+    assert lines[0].startswith("advice: 1,216 training images"), "38 batches, the last one short"
+
+
+def test_the_probe_chooses_by_the_validation_images_that_were_given(
+    small, images, labels, monkeypatch
+):
+    given = []
+    monkeypatch.setattr(
+        "recipes.transfer.fine_tuning.linear_probe",
+        lambda model, train, validation, say: given.append(validation),
+    )
+    data = load_data((images.astype("uint8"), labels), validation=0.25, test=0.0)
+    fine_tune(
+        small(), data, validation_data=(images[:7], labels[:7]), probe=True, head_epochs=1,
+        tune_epochs=0, say=None, verbose=0,
+    )  # fmt: skip
+    np.testing.assert_array_equal(given[0][0], images[:7])
+    np.testing.assert_array_equal(given[0][1], labels[:7])
 
 
 def test_classes_that_do_not_match_are_one_line(small, images):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from recipes.errors import ConfigError
-from recipes.layers import ChannelNormalization
+from recipes.layers import ChannelNormalization, Scale
 from recipes.transfer import flatten_model, gives_logits, transfer_model
 
 
@@ -132,6 +132,56 @@ def test_another_size_and_another_end(own, images):
         "inner_conv", "bn", "logits"]  # fmt: skip
     original = own.get_layer("inner").get_layer("bn")
     np.testing.assert_array_equal(model.get_layer("bn").gamma, original.gamma)
+
+
+def test_what_follows_the_features_need_not_fit_another_size():
+    layers = [keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3, name="features")]
+    old = keras.Sequential([*layers, keras.layers.Flatten(), keras.layers.Dense(5)])
+    model = transfer_model(old, 3, features="features", input_shape=(16, 16, 3))
+    assert model.output_shape == (None, 3)
+    kernel = old.get_layer("features").kernel
+    np.testing.assert_array_equal(model.get_layer("features").kernel, kernel)
+
+
+def _classifier(*last):
+    return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="dense"), *last])
+
+
+def _wrapped():
+    inputs = keras.Input((4,))
+    return keras.Model(inputs, _classifier(keras.layers.Softmax())(inputs))
+
+
+def _by_function():
+    inputs = keras.Input((4,))
+    return keras.Model(inputs, keras.ops.softmax(keras.layers.Dense(3)(inputs)))
+
+
+@pytest.mark.parametrize(
+    ("build", "expected"),
+    [
+        (_classifier, True),
+        (lambda: _classifier(Scale(0.125), keras.layers.Reshape((3,))), True),
+        (lambda: _classifier(keras.layers.Activation("sigmoid")), False),
+        (lambda: _classifier(keras.layers.Softmax(), keras.layers.Flatten()), False),
+        (_wrapped, False),
+        (lambda: keras.Sequential([keras.Input((4,)), _wrapped()]), False),
+        (_by_function, False),
+    ],
+)
+def test_what_a_classifier_gives(build, expected):
+    """The expected answer is that of the rows' sums."""
+    model = build()
+    outputs = model(np.random.default_rng(0).normal(size=(6, 4)))
+    is_positive = bool(np.all((outputs >= 0) & (outputs <= 1)))
+    assert is_positive is not expected
+    assert gives_logits(model) is expected
+
+
+def test_outputs_that_do_not_tell_are_one_line():
+    model = _classifier(keras.layers.LayerNormalization())
+    with pytest.raises(ConfigError, match="ends in LayerNormalization, .* say from_logits"):
+        gives_logits(model)
 
 
 def test_a_weights_file_of_the_backbone(small, tmp_path, images):

@@ -15,6 +15,7 @@ from recipes.weights import (
     Normalization,
     load_weights,
     read_npz,
+    read_torch,
     save_npz,
     write_safetensors,
 )
@@ -296,6 +297,17 @@ def test_a_file_of_pytorch(torch_bytes, tmp_path, form):
     np.testing.assert_array_equal(model.get_weights()[0], [[1, 3], [2, 4]])
 
 
+def test_a_checkpoint_with_a_tensor_beside_its_state(torch_bytes, tmp_path):
+    """PyTorch's own ImageNet script keeps the best accuracy as one."""
+    raw = torch_bytes.Raw().op(b"}(").put("best_acc1")
+    torch_bytes.tensor(raw, shape=(1,), strides=(1,)).put("state_dict").op(b"}")
+    torch_bytes.tensor(raw.put("fc.weight")).op(b"s").op(b"u")
+    numbers = np.array([1, 2, 3, 4], "<f4").tobytes()
+    path = tmp_path / "checkpoint.pth"
+    path.write_bytes(torch_bytes.zip_file(raw.end(), numbers))
+    assert list(read_torch(path)) == ["fc.weight"]
+
+
 def test_a_pickle_with_code_in_it(network, torch_bytes, tmp_path):
     class Payload:
         def __reduce__(self):
@@ -386,6 +398,18 @@ def test_models_that_cannot_be_loaded_by_layer(network, tmp_path):
     model.build((None, 3))
     with pytest.raises(ConfigError, match="own has a weight outside of its layers: own/factor"):
         load_weights(model, {"logits/kernel": np.ones((3, 2)), "logits/bias": np.ones(2)})
+
+
+def test_weights_of_a_layer_called_normalization(tmp_path):
+    layer = keras.layers.Normalization(name="normalization")
+    layer.adapt(np.random.default_rng(0).normal(5, 2, (20, 3)))
+    model = keras.Sequential([keras.Input((3,)), layer, keras.layers.Dense(2, name="logits")])
+    before = model.get_weights()
+    save_npz(model, tmp_path / "model.npz")
+    model.set_weights([np.zeros_like(value) for value in before])
+    load_weights(model, tmp_path / "model.npz")
+    for ours, theirs in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize("file", KERAS_FILES)
