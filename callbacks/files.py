@@ -35,3 +35,9 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def is_leftover(path: str | os.PathLike) -> bool:
+    """Return whether a file is what a process leaves that is killed inside of `atomic_path`."""
+    name = Path(path).name
+    return name.startswith(".") and ".partial" in name

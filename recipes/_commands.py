@@ -58,7 +58,12 @@ def run_model(options):
         from recipes.files import write_text
         from recipes.models.diagram import diagram
 
-        write_text(options.diagram, diagram(model))
+        try:
+            write_text(options.diagram, diagram(model))
+        except OSError as error:
+            raise RecipesError(
+                f"cannot write {options.diagram}: {error.strerror or error}"
+            ) from error
     if options.json:
         return print_json(model_info(model, options.input).to_dict())
     summarize(model, options.input, layers=not options.brief)
@@ -161,13 +166,15 @@ def run_evaluate(options):
 
 def _against(options, evaluation):
     from recipes.evaluation.comparison import compare
-    from recipes.evaluation.evaluate import evaluate
 
-    source = options.source or evaluation.predictions.data
-    other = evaluate(
-        options.against, source, split=options.split, corrupt=options.corrupt, bootstrap=0
+    return compare(
+        evaluation,
+        options.against,
+        options.source,
+        split=options.split,
+        corrupt=options.corrupt,
+        bootstrap=options.bootstrap,
     )
-    return compare(evaluation, other, bootstrap=options.bootstrap)
 
 
 def run_predict(options):

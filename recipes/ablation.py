@@ -115,7 +115,7 @@ def ablate(
         recipe: A `Recipe`, or the name of one in the catalogue.
         data: From `load_data`, or a source that it takes.
         out: Folder for the runs.
-        seeds: Number of seeds, at least 1: 0, 1 and so on, in place of the recipe's own.
+        seeds: Number of seeds, at least 1: the recipe's own and those that follow it.
         modes: As for `variants`.
         say: Receives a line before each run; default: standard error.
         progress: Show the progress of each training.
@@ -142,7 +142,8 @@ def ablate(
     accuracies = {}
     for variant, changed in chosen.items():
         runs = []
-        for seed in range(seeds):
+        first = recipe.training.seed
+        for seed in range(first, first + seeds):
             say(f"{variant}, seed {seed}")
             directory = Path(out, variant.replace(" ", "-"), f"seed{seed}")
             runs.append(
@@ -168,7 +169,7 @@ def _finished(recipe, data, directory, say, progress):
     """Return the run of a recipe in a folder: read, gone on with, or trained."""
     from recipes.training import train
 
-    if not directory.exists():
+    if not (directory / "recipe.json").exists():
         return train(recipe, data, directory, say=say, progress=progress)
     run = Run(directory)
     if run.recipe != recipe:

@@ -1,8 +1,9 @@
 """The `recipes` command: parses; `recipes._commands` calls one public function and prints.
 
 Results go to the standard output, as text or with `--json`; progress and remarks go to the standard
-error stream. Exit codes: 0 done; 1 `check-data` or `preflight` found errors; 2 something the user
-gave is wrong; 130 interrupted. Nothing here imports TensorFlow until a command needs it.
+error stream. Exit codes: 0 done; 1 `check-data` or `preflight` found errors, or `compress` no file
+that is good enough; 2 something the user gave is wrong; 130 interrupted. Nothing here imports
+TensorFlow until a command needs it.
 """
 
 import argparse

@@ -81,11 +81,24 @@ def compile_for_soft_labels(model, optimizer, **arguments) -> None:
     )
 
 
-def compile_model(recipe, model, plan, steps_per_epoch, devices):
+def whole_executions(wanted: int, steps: int) -> int:
+    """Return the most steps an execution, at most `wanted`, of which whole ones fill an epoch.
+
+    Keras 3.15 runs the last execution of an epoch to its full length: with another number, images
+    of the next epoch are trained on in this one.
+
+    Example:
+        >>> whole_executions(8, 16), whole_executions(4, 14), whole_executions(4, 7)
+        (8, 2, 1)
+    """
+    return max(number for number in range(1, wanted + 1) if steps % number == 0)
+
+
+def compile_model(recipe, model, plan, steps_per_epoch, devices, steps_per_execution=1):
     """Compile for the first phase; return the callback that changes to the others, if any."""
     chosen = recipe.training
     arguments = {
-        "steps_per_execution": chosen.steps_per_execution,
+        "steps_per_execution": steps_per_execution,
         "jit_compile": "auto" if chosen.jit_compile is None else chosen.jit_compile,
     }
     replicas = devices.replicas

@@ -77,7 +77,7 @@ class ScheduleConfig:
     Attributes:
         name: `"cosine"` or `"linear"` decay after the warmup, or `"constant"`.
         warmup: Share of all steps over which the rate rises linearly from 0.
-        final: Rate of the last step as a share of the peak.
+        final: Rate that is reached after the last step, as a share of the peak.
     """
 
     name: Literal["cosine", "linear", "constant"] = "cosine"

@@ -5,9 +5,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from callbacks.files import atomic_path
+from callbacks.files import atomic_path, is_leftover
 
-__all__ = ["atomic_path", "read_json", "write_json", "write_text"]
+__all__ = ["atomic_path", "is_leftover", "read_json", "write_json", "write_text"]
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

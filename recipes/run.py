@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from recipes.config import Recipe
 from recipes.errors import RunError
-from recipes.files import read_json, write_json, write_text
+from recipes.files import is_leftover, read_json, write_json, write_text
 
 if TYPE_CHECKING:
     from recipes.data import ImageData
@@ -168,11 +168,18 @@ def check_output(directory: str | os.PathLike, *, resume: bool) -> None:
         raise RunError(f"{directory} holds an interrupted run; add --resume to go on with it")
     if resume:
         raise RunError(f"there is no run to resume at {directory}")
-    if directory.exists() and any(directory.iterdir()):
+    if directory.exists() and not all(map(_is_of_a_killed_start, directory.iterdir())):
         raise RunError(f"{directory} exists, is not empty and is not a run; choose another folder")
     parent = next(p for p in (directory, *directory.absolute().parents) if p.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         raise RunError(f"cannot write to {directory}: {parent} is not a writable folder")
+
+
+def _is_of_a_killed_start(path):
+    """Return whether a file or folder is what `Run.create` leaves if it is killed."""
+    if path.name == "checkpoints":
+        return path.is_dir() and not any(path.iterdir())
+    return path.name in ("environment.json", "data.json") or is_leftover(path)
 
 
 def new_environment(seed: int, precision: str, devices: dict | None = None) -> dict:

@@ -1,5 +1,6 @@
 """The one training path: a recipe and images in, a judged and calibrated classifier out."""
 
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from recipes.compiling import (
     make_optimizer,
     shared_batch_size,
     synchronize_batch_norm,
+    whole_executions,
 )
 from recipes.config import Recipe
 from recipes.distributed.devices import Devices, open_devices
@@ -112,11 +114,12 @@ def _train(recipe, data, out, resume, callbacks, say, progress, devices):
 
     import_tensorflow()
     import keras
+    import tensorflow as tf
 
     from recipes.evaluation.judging import judge
     from recipes.hardware import choose_precision
 
-    _check_policy(recipe.augmentation.policy)
+    _check_augmentation(recipe.augmentation, data.image_shape)
     check_devices(recipe, devices)
     batch_size = shared_batch_size(recipe, len(data.splits["train"]), devices, say)
     precision, reason = choose_precision(recipe.training.precision)
@@ -162,6 +165,10 @@ def _train(recipe, data, out, resume, callbacks, say, progress, devices):
             # Whoever trains it on, or prunes it, goes on from what was trainable in the end.
             plan.set_trainable(final)
         judge(run, final, data, fitted)
+    except tf.errors.OpError as error:
+        if data.lost is not None:
+            raise data.lost from error
+        raise
     except OSError as error:
         raise RunError(f"cannot write to {run.directory}: {error.strerror or error}") from error
     return run
@@ -207,14 +214,21 @@ def _transfer_plan(recipe, data, model, say):
     return plan
 
 
-def _check_policy(policy):
-    """Refuse a policy that cannot be had, before anything is written."""
-    if policy is None:
+def _check_augmentation(chosen, image_shape):
+    """Refuse what cannot be had, or not of such images, before anything is written."""
+    height, width, _ = image_shape
+    if chosen.crop_fill == "reflect" and chosen.crop_padding >= min(height, width):
+        raise ConfigError(
+            "augmentation.crop_padding must be below height and width where "
+            f"augmentation.crop_fill is 'reflect', received: {chosen.crop_padding} for images of "
+            f"{height} x {width}"
+        )
+    if chosen.policy is None:
         return
     from augment.policy_spec import policy_operation
 
     try:
-        policy_operation(policy)
+        policy_operation(chosen.policy)
     except ValueError as error:
         raise ConfigError(f"augmentation.policy: {error}") from None
 
@@ -252,8 +266,14 @@ def _fit(run, recipe, data, model, plan, more_callbacks, say, progress, devices,
     chosen = recipe.training
     updates = len(data.splits["train"]) // batch_size
     steps_per_epoch = updates * chosen.accumulation_steps
+    execution = whole_executions(chosen.steps_per_execution, steps_per_epoch)
+    if execution != chosen.steps_per_execution:
+        say(
+            f"{execution} steps an execution: {chosen.steps_per_execution} do not divide the "
+            f"{steps_per_epoch} of an epoch"
+        )
     with devices.scope():
-        unfreezing = compile_model(recipe, model, plan, updates, devices)
+        unfreezing = compile_model(recipe, model, plan, updates, devices, execution)
 
     average = WeightAverage(chosen.ema) if chosen.ema else None
     validation = Validation(
@@ -310,14 +330,17 @@ def _fit(run, recipe, data, model, plan, more_callbacks, say, progress, devices,
             bar.close()
     if stopping.reason and (stopping.stopped_epoch or chosen.keep == "best"):
         say(stopping.reason)
-    if stopping.best_epoch is None:
+    epochs_run = len(history.epochs)
+    selected = stopping.best_epoch if chosen.keep == "best" else epochs_run
+    loss = history.epochs[selected - 1]["val_loss"] if stopping.best_epoch else None
+    if loss is None or not math.isfinite(loss):
+        what = f"val_loss of epoch {selected}" if stopping.best_epoch else chosen.monitor
         raise RunError(
-            f"training diverged: {chosen.monitor} was never finite; "
+            f"training diverged: {what} was {'not' if stopping.best_epoch else 'never'} finite; "
             f"try a lower optimizer.learning_rate than {recipe.optimizer.learning_rate:g}"
         )
-    epochs_run = len(history.epochs)
     return {
-        "selected_epoch": stopping.best_epoch if chosen.keep == "best" else epochs_run,
+        "selected_epoch": selected,
         "epochs": epochs_run,
         "train_seconds": round(sum(epoch["seconds"] for epoch in history.epochs), 2),
     }

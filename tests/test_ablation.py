@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import types
 
 import numpy as np
 import pytest
@@ -73,6 +74,20 @@ def test_variants(small):
     }
     assert list(variants(small)) == list(on)[:4]
     assert chosen["without crop"].training == small.training
+
+
+def test_seeds_begin_at_that_of_the_recipe(small, tiny_source, tmp_path, monkeypatch):
+    asked = []
+
+    def finished(recipe, data, directory, say, progress):
+        asked.append((directory.name, recipe.training.seed))
+        return types.SimpleNamespace(metrics={"validation": {"accuracy": 0.5}})
+
+    monkeypatch.setattr(ablation, "_finished", finished)
+    recipe = small.override({"training.seed": 5})
+    ablate(recipe, tiny_source, tmp_path, seeds=2, say=lambda line: None)
+    assert set(asked) == {("seed5", 5), ("seed6", 6)}
+    assert json.loads((tmp_path / "ablation.json").read_text())["recipe"]["training"]["seed"] == 5
 
 
 @pytest.mark.slow

@@ -217,6 +217,7 @@ _MISTAKES = [
     (("train", "fashion-mini", "fashion-mini", "--out", "OTHER"), "is not a run"),
     (("train", "fashion-mini", "fashion-mini", "--out", "FILE"), "is a file, expected a folder"),
     (("train", "fashion-mini", "x", "--out", "OUT", "--set", "a=1"), "unknown field 'a'"),
+    (("model", "resnet20", "--diagram", "/none/x.svg"), "cannot write /none/x.svg: No such file"),
     (
         ("train", "fashion-mini", "x", "--out", "OUT", "--set", "training.epochs=-1"),
         "training.epochs must be a positive number, received: -1",

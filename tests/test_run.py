@@ -47,6 +47,16 @@ def test_what_is_in_the_way(tmp_path):
         check_output(tmp_path, resume=True)
 
 
+def test_what_a_killed_start_leaves_is_not_in_the_way(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "environment.json").write_text("{}")
+    (tmp_path / ".data.x1y2.partial.json").write_text("{")
+    check_output(tmp_path, resume=False)
+    (tmp_path / "checkpoints" / "mine.txt").write_text("x")
+    with pytest.raises(RunError, match="not empty and is not a run"):
+        check_output(tmp_path, resume=False)
+
+
 def test_an_interrupted_and_a_finished_run(tmp_path):
     run = _create(tmp_path)
     check_output(tmp_path, resume=True)

@@ -2,14 +2,16 @@
 
 import signal
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from recipes import load_data, train
 from recipes.config import ModelConfig, Recipe
-from recipes.errors import ConfigError, RunError
+from recipes.errors import ConfigError, DataError, RunError
 from recipes.files import write_json
 from recipes.network import Network
 from recipes.run import Run
@@ -213,9 +215,77 @@ def test_a_diverged_run_says_so(tiny_recipe, tiny_data, tmp_path):
         train(recipe, tiny_data, tmp_path / "run", progress=False)
 
 
+class _Ruin(keras.callbacks.Callback):
+    """Let the logits be NaN from an epoch on."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 1:
+            bias = self.model.trainable_variables[-1]
+            bias.assign(np.full(bias.shape, np.nan))
+
+
+def test_a_run_that_diverges_later_says_so(tiny_recipe, tiny_data, tmp_path):
+    recipe = tiny_recipe.override({"training.keep": "last", "training.epochs": 2})
+    message = "training diverged: val_loss of epoch 2 was not finite; try a lower"
+    with pytest.raises(RunError, match=message):
+        train(recipe, tiny_data, tmp_path / "run", callbacks=[_Ruin()], progress=False)
+    with pytest.raises(RunError, match=message):
+        train(recipe, tiny_data, tmp_path / "run", resume=True, progress=False)
+
+
+class _Updates(keras.callbacks.Callback):
+    """Note the updates done by the end of each epoch."""
+
+    def on_train_begin(self, logs=None):
+        self.done = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.done.append(int(self.model.optimizer.iterations))
+
+
+def test_steps_an_execution_that_do_not_fill_an_epoch(tiny_recipe, tiny_data, tmp_path):
+    """270 images in batches of 32 are 8 updates: 3 at a time would be 9."""
+    recipe = tiny_recipe.override({"training.steps_per_execution": 3, "training.epochs": 2})
+    updates, lines = _Updates(), []
+    train(
+        recipe, tiny_data, tmp_path / "run", callbacks=[updates], say=lines.append, progress=False
+    )
+    assert updates.done == [8, 16]
+    assert "2 steps an execution: 3 do not divide the 8 of an epoch" in lines
+
+
+class _Lose(keras.callbacks.Callback):
+    """Remove a file of the images while training runs."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path = path
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.path.unlink(missing_ok=True)
+
+
+@pytest.mark.slow
+def test_a_file_that_is_lost_while_training_is_named(tiny_recipe, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 20, 8, 8, 3), np.uint8)
+    for name, images in zip(("ant", "bee"), pixels, strict=True):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number, image in enumerate(images):
+            Image.fromarray(image).save(tmp_path / "photos" / name / f"{number}.png")
+    data = load_data(tmp_path / "photos", memory_limit=1)
+    lost = Path(data.splits["train"].paths[0])
+    recipe = tiny_recipe.override({"training.batch_size": 4, "training.epochs": 2})
+    with pytest.raises(DataError, match=f"{lost.name}, which could be read at the start"):
+        train(recipe, data, tmp_path / "run", callbacks=[_Lose(lost)], progress=False)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        (
+            {"augmentation.crop_padding": 28, "augmentation.crop_fill": "reflect"},
+            "crop_padding must be below height and width .* received: 28 for images of 28 x 28",
+        ),
         ({"model.name": "resnet21"}, "unknown model.*did you mean"),
         (
             {"model.name": "vgg11", "model.stochastic_depth": 0.1},

@@ -114,9 +114,8 @@ def check_names(names: Any) -> tuple[str, ...] | None:
             "labels are the class names, a list of strings in the order of the label numbers; "
             f"received: {names!r:.60} (give images and their labels as a pair: (images, labels))"
         )
-    names = tuple(name.strip() for name in names)
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if "" in names or repeated:
+    names = tuple(names)
+    if len(set(names)) < len(names) or not all(name.strip() for name in names):
         raise DataError(
             f"class names must be distinct and not empty; received {list(names)!r:.200}"
         )

@@ -161,10 +161,10 @@ def _check_elements(spec: Any, split: str) -> tuple[Any, Any]:
 
 def _is_batched(image_spec: Any, label_spec: Any, split: str) -> bool:
     """Tell by the rank of the labels, and of the images, whether elements are batches."""
-    rank = image_spec.shape.rank
-    if rank == 4 or (
-        rank == 3 and label_spec.shape.rank == 1 and image_spec.shape[-1] not in (1, 3, 4)
-    ):
+    rank, label_rank = image_spec.shape.rank, label_spec.shape.rank
+    # Without an axis for channels; one row of labels may also be of one image, one-hot.
+    grey = label_rank == 2 or (label_rank == 1 and image_spec.shape[-1] not in (1, 3, 4))
+    if rank == 4 or (rank == 3 and grey):
         return True
     if rank in (2, 3):
         return False

@@ -100,9 +100,13 @@ def read_names(folder: Path) -> list[str] | None:
 
 
 def read_name_file(path: str | os.PathLike) -> list[str]:
-    """Return the class names in a text file, one a line; blank lines at the end do not count."""
+    """Return the class names in a text file, one a line; blank lines at the end do not count.
+
+    Nor does white space around a name.
+    """
     try:
-        return Path(path).read_text(encoding="utf-8").rstrip().splitlines()
+        lines = Path(path).read_text(encoding="utf-8").rstrip().splitlines()
+        return [line.strip() for line in lines]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read the class names in {path}: {error}") from error
 

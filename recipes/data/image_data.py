@@ -114,6 +114,11 @@ class Split:
         )
 
     @functools.cached_property
+    def lost(self) -> list[DataError]:
+        """What pipelines could not read any more."""
+        return []
+
+    @functools.cached_property
     def _tensor(self) -> "tf.Tensor":
         import tensorflow as tf
 
@@ -129,8 +134,16 @@ class Split:
             tensor = self._tensor
             return lambda indices: tf.gather(tensor, indices)
 
+        def load(indices):
+            try:
+                return self.load(indices)
+            except DataError as error:
+                # TensorFlow raises an error of its own.
+                self.lost.append(error)
+                raise
+
         def gather(indices):
-            images = tf.numpy_function(self.load, [indices], tf.uint8, stateful=False)
+            images = tf.numpy_function(load, [indices], tf.uint8, stateful=False)
             images.set_shape([indices.shape[0], *self.image_shape])
             return images
 
@@ -186,6 +199,11 @@ class ImageData:
     def test(self) -> "tf.data.Dataset":
         """Test batches in order: uint8 images, int32 labels."""
         return self.splits["test"].pipeline(self.batch_size)
+
+    @property
+    def lost(self) -> DataError | None:
+        """The first file that a pipeline could not read any more, or `None`."""
+        return next((error for split in self.splits.values() for error in split.lost), None)
 
     @property
     def counts(self) -> dict[str, list[int]]:

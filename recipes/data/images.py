@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +20,7 @@ from recipes.data.decoding import (
 )
 from recipes.data.progress import Progress
 from recipes.errors import DataError
+from recipes.hardware import usable_cores
 
 _CHUNK = 32  # Images a task of the thread pool: large enough to make its overhead small.
 
@@ -245,8 +245,7 @@ def _for_each(function: Callable[[int], None], indices: Sequence[int], progress:
         return len(chunk)
 
     done = 0
-    workers = min(32, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4)
-    with careful_pillow(), ThreadPoolExecutor(workers) as pool:
+    with careful_pillow(), ThreadPoolExecutor(min(32, usable_cores())) as pool:
         try:
             for count in pool.map(run, chunks):
                 done += count

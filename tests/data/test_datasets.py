@@ -59,6 +59,17 @@ def test_tf_data_of_grey_batches_strings_and_splits():
     assert [problem.kind for problem in data.problems] == ["leakage", "tiny"]
 
 
+@pytest.mark.parametrize("size", [7, 8, 24])
+def test_tf_data_of_grey_batches_with_one_hot_labels(size):
+    rows = np.eye(2, dtype="float32")[LABELS]
+    dataset = tf.data.Dataset.from_tensor_slices((IMAGES[..., 0], rows)).batch(size)
+    found = load_data(dataset, validation=0.0, test=0.0).splits["train"]
+    order = np.lexsort(found.images.reshape(len(found), -1).T)
+    expected = np.lexsort(IMAGES[..., 0].reshape(len(IMAGES), -1).T)
+    np.testing.assert_array_equal(found.images[order, ..., 0], IMAGES[expected, ..., 0])
+    np.testing.assert_array_equal(found.labels[order], LABELS[expected])
+
+
 def test_tf_data_of_several_sizes():
     def images():
         for index in range(12):

@@ -71,6 +71,12 @@ def test_reload_gives_the_same_data(make_folder):
         np.testing.assert_array_equal(again.splits[name].images, split.images)
 
 
+def test_white_space_around_the_name_of_a_class_folder_stays(make_folder):
+    first = load_data(make_folder({"ant ": 12, "bee": 9}))
+    again = load_data(**reload_arguments(json.loads(json.dumps(first.to_dict()))))
+    assert first.class_names == again.class_names == ("ant ", "bee")
+
+
 def fingerprint(images=IMAGES, labels=LABELS, names=("a", "b", "c"), **more):
     return load_data((images, labels), labels=names, **more).fingerprint
 
