@@ -16,7 +16,7 @@ class Element:
         images: The images.
         labels: Their labels, or `None`.
         weights: One number for each, or `None`.
-        whole: The batch as it came: a tensor, tuple, list or dictionary.
+        whole: The batch as it came: a tensor, tuple (named or not), list or dictionary.
     """
 
     images: Any
@@ -35,7 +35,9 @@ class Element:
             return new
         if isinstance(self.whole, (tuple, list)):
             new = [images, labels, weights][: len(self.whole)]
-            return type(self.whole)((*new, *self.whole[3:]))
+            # Named tuples are not made of a sequence, but have a method that is.
+            make = getattr(self.whole, "_make", type(self.whole))
+            return make((*new, *self.whole[3:]))
         return images
 
 

@@ -75,6 +75,8 @@ def check_smoothing(label_smoothing):
 def _one_hot(labels, classes):
     if classes is None:
         raise ValueError("classes must be given when labels are whole numbers")
+    # Their own dtype may not hold the number of classes, nor be one that `tf.one_hot` takes.
+    labels = tf.cast(labels, tf.int64)
     check_low = tf.debugging.assert_non_negative(labels, "labels must not be negative")
     check_high = tf.debugging.assert_less(
         labels, tf.cast(classes, labels.dtype), f"labels must be below classes, which is {classes}"

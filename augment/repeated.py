@@ -57,8 +57,11 @@ def repeated_augmentation(dataset, times=3):
     if batches >= 0:
         dataset = dataset.take(-(-batches // times))
 
+    # A tuple, but no named one, is handed to the function entry by entry.
+    unpacked = type(dataset.element_spec) is tuple
+
     def repeated(*element):
-        element = element[0] if len(element) == 1 else element
+        element = element if unpacked else element[0]
         copies = tf.nest.map_structure(copied, element)
         return tf.data.Dataset.from_tensor_slices(copies)
 

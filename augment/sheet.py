@@ -225,7 +225,10 @@ def _layer_runner(layer, value_range):
 
 def _program_runner(program, title, strength=1.0, value_range=None):
     def run(images, labels, seed):
-        return program(images, labels, None, seed, strength)[:2]
+        changed, targets, _ = program(images, labels, None, seed, strength)
+        # With an `output_dtype` they stay whole numbers from 0 to 255, whatever the `value_range`.
+        changed = tf.cast(changed, tf.uint8) if images.dtype == tf.uint8 else changed
+        return changed, targets
 
     classes = [mix.classes for mix in program.mixes]
     known = next((number for number in classes if number is not None), None)

@@ -28,6 +28,9 @@ class TestTimeAugment(keras.Model):
       sum over the classes: the mean of the logits;
     - `"arithmetic"`: `p = sum_v w_v p_v`.
 
+    Of sigmoids, each a label of its own, the geometric mean is `present / (present + absent)` for
+    each label, with `present = prod_v p_v ** w_v` and `absent = prod_v (1 - p_v) ** w_v`.
+
     Where the last layer of `model` is a softmax or sigmoid of a linear function of its inputs
     (`Softmax`, `Activation`, `Dense(activation="softmax")`, `CalibratedSoftmax`), the geometric
     mean is computed as this layer on the mean of its inputs: the same, exact at any distance of the
@@ -65,7 +68,7 @@ class TestTimeAugment(keras.Model):
         chunk: Views that go through `model` as one batch. Memory grows with it times the batch
             size, time to trace the model with the number of views divided by it.
         before_last: Whether the mean is taken of the inputs of the last layer; `None` does where
-            that is right and the layer is found.
+            that is right and the layer is found. The geometric mean of sigmoids has no other way.
         name: Name of the model.
 
     Call arguments:
@@ -316,12 +319,19 @@ def _check_before_last(before_last, head, average):
     # A linear function of the mean is the mean of the function.
     possible = average == "geometric" and _activation(head) in ("softmax", "sigmoid")
     _validation.check_choice("before_last", before_last, (None, True, False))
+    if before_last is None:
+        return possible
     if before_last and not possible:
         raise ValueError(
             "before_last must not be True but for a geometric mean before a last layer that is a "
             "softmax or sigmoid"
         )
-    return possible if before_last is None else before_last
+    if possible and not before_last and _activation(head) == "sigmoid":
+        raise ValueError(
+            "before_last must not be False for a geometric mean of sigmoids, whose answers no "
+            "softmax normalises"
+        )
+    return before_last
 
 
 def _check_image_size(image_size, crop):

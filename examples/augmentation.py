@@ -72,8 +72,13 @@ def augmentation(classes, seed):
 def write_sheet(pipeline, data, path):
     """Draw six training images and what the pipeline makes of them, with their labels."""
     split = data.splits["train"]
+    chosen = range(len(split))[:6]
     augment.show(
-        pipeline, split.images[:6], split.labels[:6], class_names=data.class_names, path=path
+        pipeline,
+        split.load(chosen),
+        split.labels[chosen],
+        class_names=data.class_names,
+        path=path,
     )
     print(f"sheet: {path}")
 
@@ -81,13 +86,13 @@ def write_sheet(pipeline, data, path):
 def fit(pipeline, data, epochs):
     """Train; return the model."""
     split = data.splits["train"]
-    train = tf.data.Dataset.from_tensor_slices((split.images, split.labels))
+    size = min(BATCH, len(split))
     # A shorter last batch would be compiled for itself.
-    train = train.shuffle(len(split.labels)).batch(BATCH, drop_remainder=True)
+    train = split.pipeline(size, shuffle=True, seed=data.seed, epochs=None, drop_remainder=True)
+    steps = len(split) // size
     model = build_model("resnet9", input_shape=data.image_shape, classes=len(data.class_names))
-    steps = epochs * int(train.cardinality())
     model.compile(
-        keras.optimizers.AdamW(keras.optimizers.schedules.CosineDecay(3e-3, steps)),
+        keras.optimizers.AdamW(keras.optimizers.schedules.CosineDecay(3e-3, epochs * steps)),
         loss=keras.losses.CategoricalCrossentropy(),  # a mix has rows for labels
         metrics=["accuracy"],
     )
@@ -95,6 +100,7 @@ def fit(pipeline, data, epochs):
         pipeline.map(train).prefetch(tf.data.AUTOTUNE),
         validation_data=rows(data, "validation"),
         epochs=epochs,
+        steps_per_epoch=steps,
         shuffle=False,  # the dataset shuffles; Keras would warn that it cannot
         callbacks=[stronger(pipeline, epochs)],
         verbose=2,
@@ -113,9 +119,11 @@ def stronger(pipeline, epochs):
 
 def rows(data, name):
     """Return a split as batches with one row of probabilities a label, as the loss wants them."""
-    split = data.splits[name]
-    targets = augment.label_targets(split.labels, classes=len(data.class_names))
-    return tf.data.Dataset.from_tensor_slices((split.images, targets)).batch(BATCH)
+
+    def targets(images, labels, seed):
+        return images, augment.label_targets(labels, classes=len(data.class_names))
+
+    return data.splits[name].pipeline(BATCH, transform=targets)
 
 
 if __name__ == "__main__":

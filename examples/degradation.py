@@ -79,11 +79,10 @@ def recipe(network, epochs, seed):
 
 def run(chosen, data, directory):
     """Return the finished run in `directory`: read, gone on with, or trained anew."""
-    if (directory / "recipe.json").exists():
-        found = Run(directory)
-        if found.recipe == chosen and found.finished:
-            return found
-    return train(chosen, data, directory, resume=(directory / "recipe.json").exists())
+    begun = (directory / "recipe.json").exists()
+    if begun and Run(directory).data["fingerprint"] != data.fingerprint:
+        raise RecipesError(f"{directory} holds a run on other images: give another --out")
+    return train(chosen, data, directory, resume=begun)
 
 
 def measure(finished, data):

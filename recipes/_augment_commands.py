@@ -20,6 +20,8 @@ def run_show_augment(options) -> int | None:
         raise ConfigError("--count and --columns must be at least 1")
     if options.seed < 0:
         raise ConfigError(f"--seed must be at least 0, received: {options.seed}")
+    if options.size is not None and options.size < 1:
+        raise ConfigError(f"--size must be at least 1, received: {options.size}")
     import_tensorflow()
     from augment.sheet import check_path, show
 
@@ -31,7 +33,9 @@ def run_show_augment(options) -> int | None:
     if recipe:
         from recipes.augmentation import recipe_transform
 
-        named = recipe_transform(recipe, len(class_names)), f"recipe {recipe.name}"
+        # A single image file is a single class, of which no targets can be made.
+        transform = _plainly(recipe_transform, recipe, max(2, len(class_names)))
+        named = transform, f"recipe {recipe.name}"
     augmentation, title = named
     _plainly(
         show,
@@ -56,11 +60,13 @@ def run_show_augment(options) -> int | None:
 
 def _plainly(function, *arguments, **named) -> Any:
     """Call a function of `augment`; say its complaints as those about what a user gave."""
+    import tensorflow as tf
+
     try:
         return function(*arguments, **named)
     except RecipesError:
         raise
-    except (OSError, TypeError, ValueError) as error:
+    except (OSError, TypeError, ValueError, tf.errors.OpError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise RecipesError(lines[0]) from error
 
@@ -131,7 +137,7 @@ def _value(text: str) -> Any:
         return plain[text.lower()]
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (TypeError, ValueError, SyntaxError):
         return text
 
 

@@ -99,7 +99,7 @@ class AugmentationConfig:
             they are not its defaults: `"randaugment"`, `"randaugment(n=2, m=9)"`; or `None`.
         mixup_alpha: Beta parameter of MixUp, 0 for none.
         cutmix_alpha: Beta parameter of CutMix, 0 for none.
-        mix_probability: Share of the batches that MixUp or CutMix touch.
+        mix_probability: Chance of each image to be mixed by MixUp or CutMix.
         label_smoothing: Share of the label spread over all classes, in [0, 1).
     """
 

@@ -69,12 +69,13 @@ Everything in `augment` that changes images, with what it did to two pictures. T
 sheets are made by `python scripts/augment_sheets.py` from the docstrings of the code. Every
 operation is
 
-- a function `augment.NAME(images, seed, ...)` of a batch: uint8, or floats in `value_range`; the
-  same seed gives the same result in eager code, in `tf.data` at any parallelism and under XLA;
+- a function of a batch, uint8 or float: `augment.NAME(images, seed, ...)`, or, if it mixes images
+  and labels, `augment.NAME(images, labels, seed, ...)`; the same seed gives the same result in
+  eager code, in `tf.data` at any parallelism and under XLA;
 - a Keras layer of the same name in capitals, which acts in training alone.
 
-Beside the arguments below all take `value_range`, and those on images `probability`, the chance
-that an image is changed at all (1 where nothing else is said).
+Beside the arguments below all but the mixes take `value_range`, that of float images, and
+`probability`, the chance that an image is changed at all (1 where nothing else is said).
 
 What a setting does to images of your own:
 
@@ -250,7 +251,8 @@ def _number(value):
 @functools.cache
 def _parts(function):
     """Return summary, body, own arguments (name to text) and source of a docstring."""
-    text = inspect.cleandoc((inspect.unwrap(function).__doc__ or "").strip())
+    # Of mixes with the arguments that they share, which the top of the page does not explain.
+    text = inspect.getdoc(inspect.unwrap(function, stop=lambda made: hasattr(made, "mix"))) or ""
     sections = re.split(r"(?m)^(Args|Returns|Raises|Example|Source):\s*$", text)
     head, named = sections[0], dict(zip(sections[1::2], sections[2::2], strict=True))
     summary, _, body = head.strip().partition("\n\n")

@@ -120,6 +120,15 @@ def test_recipe(run_cli, tmp_path):
     assert same(out, expected)
 
 
+def test_recipe_on_one_image_file(run_cli, photos, tmp_path):
+    out = tmp_path / "sheet.png"
+    settings = ("flip=none", "crop_padding=0", "cutout=0", "mixup_alpha=1")
+    settings = [part for text in settings for part in ("--set", f"augmentation.{text}")]
+    code, printed, err = run_cli("--recipe", "fashion-mini", *settings, photos[0], "--out", out)
+    assert (code, printed, err) == (0, f"{out}\n", "")
+    assert out.exists()
+
+
 def test_policy(run_cli, photos, tmp_path):
     out = tmp_path / "sheet.png"
     code, printed, _ = run_cli(
@@ -140,18 +149,26 @@ MISTAKES = [
     (("--operation", "random_flip", "--set", "verticle=1"), "did you mean 'vertical'?"),
     (("--operation", "random_flip", "--set", "probability=2"), "probability must be a number in"),
     (("--operation", "random_flip", "--set", "vertical"), "vertical"),
+    (("--operation", "flip", "--set", "probability={[]:1}"), "probability must be a number in"),
+    # Of four images, each a class of its own.
+    (("--operation", "mixup", "--set", "classes=2"), "labels must be below classes, which is 2"),
+    (("--operation", "flip", "--size", "0"), "--size must be at least 1, received: 0"),
     (("--operation", "flip", "--count", "0"), "--count and --columns must be at least 1"),
     (("--operation", "flip", "--seed", "-1"), "--seed must be at least 0, received: -1"),
     (("--policy", "randaugmen"), "did you mean 'randaugment'?"),
     (("--policy", "randaugment", "--set", "m=99"), "m must be a number"),
     (("--recipe", "fashion-min"), "did you mean 'fashion-mini'?"),
     (("--recipe", "fashion-mini", "--set", "a=1"), "unknown field 'a'"),
+    (
+        ("--recipe", "fashion-mini", "--set", "augmentation.policy=randaugmen"),
+        "did you mean 'randaugment'?",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("arguments", "message"), MISTAKES)
 def test_a_mistake_is_one_line_and_writes_nothing(run_cli, photos, tmp_path, arguments, message):
-    code, out, err = run_cli(*arguments, *photos, "--out", tmp_path / "sheet.png")
+    code, out, err = run_cli(*arguments, *photos, *photos, "--out", tmp_path / "sheet.png")
     assert (code, out) == (2, "")
     assert err.startswith("recipes: ")
     assert err.count("\n") == 1

@@ -19,6 +19,17 @@ def test_whole_numbers(dtype, shape, smoothing):
     np.testing.assert_allclose(targets.numpy().sum(1), 1, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "classes"),
+    [("uint8", 256), ("uint8", 300), ("int8", 128), ("int16", 3), ("uint16", 3), ("uint32", 3)],
+)
+def test_any_integer_dtype(dtype, classes):
+    labels = np.array([0, min(classes - 1, np.iinfo(dtype).max), 1], dtype)
+    compiled = tf.function(lambda y: label_targets(y, classes=classes), jit_compile=True)
+    for targets in (label_targets(labels, classes=classes), compiled(labels)):
+        np.testing.assert_array_equal(targets, np.eye(classes)[labels])
+
+
 @pytest.mark.parametrize("dtype", ["int32", "float16", "float32", "float64"])
 def test_rows(dtype):
     rows = np.eye(3)[[2, 0]].astype(dtype)

@@ -112,6 +112,16 @@ def test_grey_images_get_the_grey_of_the_shift():
     np.testing.assert_allclose(grey[:, 0, 0, 0], expected, atol=1e-3)
 
 
+def test_how_far_the_brightness_moves():
+    grey = (
+        augment.random_lighting(np.full((4000, 1, 1, 1), 127.0, np.float32), [2, 4]).numpy() - 127
+    )
+    amounts = np.array([0.299, 0.587, 0.114]) @ IMAGENET_VECTORS * IMAGENET_VALUES
+    expected = 0.1 * 255 * np.linalg.norm(amounts)
+    assert grey.std() == pytest.approx(expected, rel=0.05)
+    assert f"by about {expected:.1f} grey levels" in augment.random_lighting.__doc__
+
+
 def test_any_number_of_channels_with_components_of_as_many(random_images):
     images = random_images(30, channels=5)
     components = augment.fit_lighting(images)

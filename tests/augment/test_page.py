@@ -1,6 +1,7 @@
 """docs/augment.md says what the docstrings say, and has a sheet of every operation."""
 
 import importlib.util
+import inspect
 import re
 from pathlib import Path
 
@@ -42,6 +43,19 @@ def test_every_operation_and_policy_has_its_section_and_sheet(page):
         assert f"![{name}](augment/{name}.jpg)" in page, name
     for name in augment.policy_names():
         assert f"\n### policy {name}\n" in page, name
+
+
+def test_what_the_page_says_of_the_arguments_of_mixes(script, page):
+    assert "`augment.NAME(images, labels, seed, ...)`" in page
+    for name in ("mixup", "cutmix", "mixup_or_cutmix"):
+        section = page.split(f"\n### {name}\n")[1].split("\n##")[0]
+        first, *own = inspect.signature(getattr(augment, name)).parameters
+        assert (first, *own[:2]) == ("images", "labels", "seed")
+        for argument in own[2:]:
+            assert f"\n- `{argument}=" in section, (name, argument)
+    for name, function in script.operations().items():
+        is_mix = hasattr(function, "mix")
+        assert ("value_range" in inspect.signature(function).parameters) is not is_mix, name
 
 
 def test_the_sheets_are_there_and_small(script, page):

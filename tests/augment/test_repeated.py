@@ -1,3 +1,5 @@
+import collections
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -65,6 +67,27 @@ def test_the_copies_are_augmented_each_anew(random_images):
     np.testing.assert_array_equal(found["labels"], np.repeat(labels, 4)[:12])
     for copies in np.split(found["images"].numpy(), 3):
         assert len({copy.tobytes() for copy in copies}) == 4
+
+
+Pair = collections.namedtuple("Pair", "images labels")
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        (np.arange(8),),
+        (np.arange(8), np.arange(8)),
+        Pair(np.arange(8), np.arange(8)),
+        {"images": np.arange(8)},
+    ],
+)
+def test_elements_keep_their_form(elements):
+    batches = tf.data.Dataset.from_tensor_slices(elements).batch(4)
+    repeated = augment.repeated_augmentation(batches, 2)
+    assert repeated.element_spec == batches.element_spec
+    assert type(repeated.element_spec) is type(elements)
+    for tensor in tf.nest.flatten(next(iter(repeated))):
+        np.testing.assert_array_equal(tensor, [0, 0, 1, 1])
 
 
 def test_bad_input():

@@ -101,6 +101,15 @@ def test_float_images(random_images, drawn, dtype, low, high, slack):
             assert np.abs(row[1].image.astype(int) - expected[:, ::-1]).max() <= slack
 
 
+def test_whole_numbers_as_floats(drawn):
+    """uint8 images go on being 0 to 255, whatever the range of float images is."""
+    steps = [augment.RandomInvert(probability=0.0)]
+    pipeline = augment.Pipeline(steps, value_range=(0, 1), output_dtype="float32")
+    augment.show(pipeline, np.full((1, 4, 4, 1), 100, np.uint8), columns=1)
+    for tile in drawn[-1][0][0]:
+        np.testing.assert_array_equal(tile.image, 100)
+
+
 def test_pillow_images_and_transparency(drawn):
     grey = [Image.new("L", (6, 4), level) for level in (10, 200)]
     augment.show(augment.random_flip, grey)

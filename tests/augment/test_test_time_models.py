@@ -239,3 +239,9 @@ def test_before_the_last_layer_or_after_it(random_images):
     np.testing.assert_allclose(before(images), after(images), atol=1e-6)
     with pytest.raises(ValueError, match="before_last must not be True but for a geometric mean"):
         TestTimeAugment(model, "flip", average="arithmetic", before_last=True)
+    several = conv_model("sigmoid")
+    with pytest.raises(ValueError, match="must not be False for a geometric mean of sigmoids"):
+        TestTimeAugment(several, "flip", before_last=False)
+    found = TestTimeAugment(several, "flip", average="arithmetic", before_last=False)(images)
+    expected = (several(images).numpy() + several(images[:, :, ::-1]).numpy()) / 2
+    np.testing.assert_allclose(found, expected, atol=1e-6)

@@ -94,6 +94,16 @@ def test_class_weights(random_images, smoothing, alpha):
         np.testing.assert_array_equal(image_weights, [0.5, 2, 0, 0, 2, 0.5])
 
 
+def test_each_image_is_mixed_by_chance(random_images):
+    """By the chance asked for, and not the whole batch or none of it."""
+    transform = augment.training_transform(
+        classes=64, mixup_alpha=1.0, mix_probability=0.5, jit_compile=False
+    )
+    # Every image is of a class of its own: what was mixed is of two.
+    _, targets = transform(random_images(64, 4, 4), np.arange(64), [1, 2])
+    assert 0.2 < (targets.numpy().max(axis=1) < 1).mean() < 0.8
+
+
 def test_leaving_an_operation_out_leaves_the_draws_of_the_others(random_images):
     images, labels = random_images(20), np.arange(20) % 2
     with_flip = augment.training_transform(

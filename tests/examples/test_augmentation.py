@@ -1,9 +1,12 @@
 """The example that augments images for `model.fit`, on tiny data."""
 
+import functools
+
 import numpy as np
 import pytest
 from PIL import Image
 
+import augment
 from recipes import load_data
 
 
@@ -15,6 +18,25 @@ def test_it_learns_and_draws(program, tiny_source, tmp_path, capsys):
     assert accuracy > 0.7, "three kinds of clothes, a third by chance"
     with Image.open(tmp_path / "augmentation.png") as sheet:
         assert min(sheet.size) > 200
+
+
+@pytest.mark.slow
+def test_few_photographs_that_are_read_from_their_files(program, tmp_path, monkeypatch, capsys):
+    generator = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(5):
+            pixels = generator.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{number}.png")
+    # As a folder that is too large for the memory; and only one step, which is compiled soon.
+    monkeypatch.setattr(program, "load_data", functools.partial(load_data, memory_limit=1))
+    monkeypatch.setattr(
+        program, "augmentation", lambda classes, seed: augment.Pipeline([augment.MixUp(1, classes)])
+    )
+    arguments = [str(tmp_path / "photos"), "--epochs", "2", "--out", str(tmp_path)]
+    assert program.main(arguments) == 0
+    assert "test accuracy" in capsys.readouterr().out
+    assert (tmp_path / "augmentation.png").exists()
 
 
 def test_it_says_what_it_fuses(program):

@@ -4,9 +4,11 @@ import json
 import sys
 import warnings
 
+import numpy as np
 import pytest
 
-from recipes import Run
+from recipes import RecipesError, Run, load_data
+from recipes.run import new_environment
 
 ROWS = [
     {
@@ -42,6 +44,21 @@ def test_runs_are_trained_once_and_compared(program, tiny_source, tmp_path, caps
     assert program.main(arguments) == 0
     assert json.loads(capsys.readouterr().out) == result
     assert (tmp_path / "plain20" / "model.keras").stat().st_mtime_ns == changed
+
+
+def test_a_run_on_other_images_is_refused(program, tmp_path):
+    labels = np.arange(60) % 3
+    data, other = (
+        load_data((np.random.default_rng(seed).integers(0, 256, (60, 8, 8, 1), np.uint8), labels))
+        for seed in (0, 1)
+    )
+    chosen = program.recipe("plain20", 1, 0)
+    run = Run.create(tmp_path / "run", chosen, data.to_dict(), new_environment(0, "float32"))
+    for name in ("metrics.json", "model.keras"):
+        run.path(name).write_text("{}")
+    assert program.run(chosen, data, run.directory).directory == run.directory
+    with pytest.raises(RecipesError, match="run holds a run on other images: give another --out"):
+        program.run(chosen, other, run.directory)
 
 
 def test_table(program):

@@ -1,5 +1,6 @@
 """A pipeline over datasets: the same again in any order, in every form, or refused."""
 
+import collections
 import gc
 
 import keras
@@ -110,6 +111,17 @@ class TestForms:
         for result, batch in zip(simple().map(batches), batches, strict=True):
             assert_equal(result[1:], batch[1:])
         assert simple().map(batched(images)).element_spec.shape[1:] == (8, 8, 3)
+
+    def test_tuples_of_one_and_named_ones(self, data, batched, simple, assert_equal):
+        form = collections.namedtuple("Pair", "images labels")
+        expected = list(simple().map(batched(*data)))
+        for whole in (form(*data), data[:1]):
+            batches = batched(whole)
+            result = simple().map(batches)
+            assert result.element_spec == batches.element_spec
+            assert type(result.element_spec) is type(whole)
+            found = [tuple(batch) for batch in result]
+            assert_equal(found, [batch[: len(whole)] for batch in expected])
 
     @pytest.mark.parametrize("shape", [(8,), (8, 1)])
     def test_weights_are_mixed_by_the_same_shares(self, data, shape, batched):
