@@ -6,7 +6,7 @@
 
 The validation images are the same for every seed, and so is the test set; nothing is chosen by the
 test set. Runs that are already in the folder are read, not repeated, so an interrupted series goes
-on where it was.
+on where it was; those of another recipe or of other images are refused.
 """
 
 import argparse
@@ -14,8 +14,9 @@ import json
 import statistics
 from pathlib import Path
 
-from recipes import Run, get_recipe
+from recipes import Run, RunError, get_recipe
 from recipes.config import parse_settings
+from recipes.training import load_recipe_data
 from tuning.pipeline import resume_and_export, train_and_export
 
 
@@ -31,10 +32,9 @@ def main():
     options = parser.parse_args()
     recipe = get_recipe(options.recipe).override(parse_settings(options.set))
     name = "-".join([recipe.name, *sorted(options.set)]).replace("/", "_")
+    data = load_recipe_data(recipe, options.source)
     runs = [
-        _run(
-            recipe.override({"training.seed": seed}), options.source, Path(options.out, name), seed
-        )
+        _run(recipe.override({"training.seed": seed}), data, Path(options.out, name, f"seed{seed}"))
         for seed in range(options.seeds)
     ]
     rows = [_row(run) for run in runs]
@@ -58,12 +58,13 @@ def main():
         print(f"{name:<22}{mean:.4f} +- {spread:.4f} (standard deviation, {len(rows)} seeds)")
 
 
-def _run(recipe, source, folder, seed):
-    directory = folder / f"seed{seed}"
+def _run(recipe, data, directory):
     if not directory.exists():
-        return train_and_export(recipe, source, directory)
+        return train_and_export(recipe, data, directory)
     run = Run(directory)
-    return run if run.finished and run.export else resume_and_export(directory)
+    if run.recipe != recipe or run.data["fingerprint"] != data.fingerprint:
+        raise RunError(f"{directory} holds another recipe or other images: give another folder")
+    return run if run.finished and run.export else resume_and_export(directory, data=data)
 
 
 def _row(run):

@@ -1,4 +1,4 @@
-"""Look for a better learning rate and width by short trainings; random draws against a grid.
+"""Look for a better learning rate and weight decay by short trainings; random draws against a grid.
 
     python examples/search.py fashion-mini fashion-mini
     python examples/search.py photos my_photos/ --trials 25 --epochs 4 --out runs/search
@@ -13,8 +13,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from recipes import RecipesError, get_recipe, load_data
+from recipes import RecipesError, get_recipe
 from recipes.files import write_json
+from recipes.training import load_recipe_data
 from tuning import search
 
 SPACE = {
@@ -44,7 +45,7 @@ def main(arguments=None):
 
 def work(recipe, out, options):
     """Do it."""
-    data = load_data(options.source)
+    data = load_recipe_data(recipe, options.source)
     spaces = {"grid": grid(round(options.trials**0.5)), "random": SPACE}
     found = {
         algorithm: search(

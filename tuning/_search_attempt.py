@@ -166,14 +166,16 @@ class Attempts:
         }
 
     def _reported(self, outcome):
-        """Return what the algorithm is told: of a trial that gave nothing, what guessing gives."""
+        """Return what the algorithm is told: of a trial that gave nothing, the worst there is.
+
+        That is what guessing gives, unless another trial gave less.
+        """
         if outcome.value is not None:
             return outcome.value
+        told = [trial.reported for trial in self.trials if trial.reported is not None]
         if self.subject.classes is not None:
             known = chance(self.objective, self.subject.classes)
-            if known is not None:
-                return known
-        told = [trial.reported for trial in self.trials if trial.reported is not None]
+            told += [] if known is None else [known]
         worst = "min" if self.direction == "max" else "max"
         return best_of(told, worst) if told else None
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from recipes.errors import ConfigError, RunError, nearest
-from recipes.files import read_json
+from recipes.files import is_leftover, read_json
 from tuning._search_oracle import ALGORITHMS
 
 # Of a recipe, with the direction in which each is better.
@@ -76,8 +76,10 @@ def open_folder(out: Path, plan: dict) -> bool:
                 f"{out} holds another search (its {other[0]} differs): give another folder"
             )
         return False
-    # A preflight is all that can be there before search.json.
-    if out.exists() and {path.name for path in out.iterdir()} - {"preflight.json"}:
+    # Before search.json there can be a preflight, and what a kill left of either.
+    if out.exists() and not all(
+        path.name == "preflight.json" or is_leftover(path) for path in out.iterdir()
+    ):
         raise RunError(f"{out} exists, is not empty and is not a search; choose another folder")
     try:
         out.mkdir(parents=True, exist_ok=True)

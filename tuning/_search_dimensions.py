@@ -31,10 +31,13 @@ class Choices:
         if len(set(map(_key, self.values))) < len(self.values):
             raise ConfigError(f"choices must differ, received: {_joined(self.values)}")
 
+    @property
+    def is_boolean(self) -> bool:
+        """Whether the values are false and true, and not the numbers 0 and 1."""
+        return list(map(_key, self.values)) == [_key(False), _key(True)]
+
     def __str__(self):
-        if self.values == (False, True):
-            return "bool"
-        return _joined(self.values)
+        return "bool" if self.is_boolean else _joined(self.values)
 
     def __contains__(self, value):
         return _key(value) in map(_key, self.values)
@@ -74,7 +77,8 @@ class Range:
             raise ConfigError(f"a log range must begin above 0, received: {self}")
         if self.step is not None and self.log:
             raise ConfigError(f"a log range takes no step, received: {self}")
-        if self.step is not None and not 0 < self.step <= self.high - self.low:
+        # 0.3 - 0.2 is a little less than 0.1.
+        if self.step is not None and not 0 < self.step * (1 - 1e-9) <= self.high - self.low:
             raise ConfigError(
                 f"step must be above 0 and at most {self.high - self.low:g}, received: {self}"
             )
@@ -158,18 +162,24 @@ def middle(values: Dimension) -> Any:
     """Return the first choice, or the middle of a range on its scale."""
     if isinstance(values, Choices):
         return values.values[0]
-    if values.log:
-        return on_grid(values, math.sqrt(values.low * values.high))
-    return on_grid(values, (values.low + values.high) / 2)
+    between = math.sqrt(values.low * values.high) if values.log else (values.low + values.high) / 2
+    return without_noise(values, on_grid(values, between))
 
 
 def on_grid(values: Range, value: float) -> float:
-    """Return the value of a range that is nearest."""
+    """Return the value of a range that is nearest, as KerasTuner adds up its steps."""
     if values.step is not None:
         steps = round((value - values.low) / values.step)
         steps = min(steps, math.floor((values.high - values.low) / values.step + 1e-9))
         value = values.low + steps * values.step
     return round(value) if values.integer else float(value)
+
+
+def without_noise(values: Range, value: float) -> float:
+    """Return a value of a range as it is meant: 0.3 where three steps make 0.30000000000000004."""
+    if values.step is None or values.integer:
+        return value
+    return min(float(f"{value:.12g}"), values.high)
 
 
 def narrowed(values: Dimension, found: list) -> Dimension:
@@ -186,13 +196,10 @@ def narrowed(values: Dimension, found: list) -> Dimension:
         values.high if centre + half >= high else rounded(back(centre + half)),
     ]
     if values.step is not None or values.integer:
-        bounds = [on_grid(values, bound) for bound in bounds]
+        bounds = [without_noise(values, on_grid(values, bound)) for bound in bounds]
         if bounds[0] == bounds[1]:
             return Choices((bounds[0],))
-    step = values.step
-    if step is not None and step > bounds[1] - bounds[0]:
-        step = None
-    return dataclasses.replace(values, low=bounds[0], high=bounds[1], step=step)
+    return dataclasses.replace(values, low=bounds[0], high=bounds[1])
 
 
 def is_numeric(values: Choices) -> bool:

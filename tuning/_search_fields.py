@@ -1,8 +1,8 @@
 """What a space may name: the fields of a recipe, short names for them, and two that stand for more.
 
 `model.depth` chooses the network of the recipe's family that has so many layers.
-`augmentation.strength` multiplies how much the augmentations of a recipe do: 0 for none of it, 1
-for the recipe as it is.
+`augmentation.strength` multiplies how much the augmentations of a recipe do: 0 for none of them but
+flips, which have no more or less, 1 for the recipe as it is.
 """
 
 import dataclasses
@@ -166,7 +166,8 @@ def _scaled(recipe: Recipe, strength: float) -> dict[str, Any]:
         found["mix_probability"] = min(1.0, chosen.mix_probability * strength)
     policy = _scaled_policy(chosen.policy, strength)
     if policy is not None:
-        found["policy"] = policy
+        # At a magnitude of 0 RandAugment still posterizes, equalizes and the like.
+        found["policy"] = policy if strength else None
     return {f"augmentation.{name}": value for name, value in found.items()}
 
 

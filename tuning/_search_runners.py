@@ -14,6 +14,8 @@ import tensorflow as tf
 from recipes.config import Recipe
 from recipes.data.image_data import ImageData
 from recipes.errors import DataError, RecipesError, RunError
+from recipes.hardware import choose_precision
+from recipes.network import weights_digest
 from recipes.run import Run
 from recipes.training import train
 from tuning._search_trials import COMPLETED, DIVERGED, FAILED, OUT_OF_MEMORY, PRUNED, best_of
@@ -134,7 +136,8 @@ def run_recipe_trial(
 ) -> Outcome:
     """Train a recipe as `recipes.train` does, but for calibration, judgement and the files of it.
 
-    A trial that was killed goes on after its last whole epoch.
+    A trial that was killed goes on after its last whole epoch; in another precision, as another
+    machine may choose it, it begins anew.
 
     Args:
         recipe: With the epochs of the trial.
@@ -263,12 +266,19 @@ def _earlier_epochs(directory: Path, recipe: Recipe) -> list[dict] | None:
         return None
     try:
         run = Run(directory)
-        if run.recipe == recipe:
+        if run.recipe == recipe and (run.finished or _fits(run)):
             return run.history
     except RecipesError:
         pass  # Killed before the run had all its files: there is nothing in it.
     shutil.rmtree(directory)
     return None
+
+
+def _fits(run: Run) -> bool:
+    """Whether a run can go on here: in the precision and from the weights that it began with."""
+    precision, _ = choose_precision(run.recipe.training.precision)
+    weights = weights_digest(run.recipe.transfer.weights)
+    return (precision, weights) == (run.environment["precision"], run.environment.get("weights"))
 
 
 def _first_line(error: BaseException) -> str:

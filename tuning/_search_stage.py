@@ -88,17 +88,19 @@ class Stage:
         """The finished ones, in order."""
         return self.attempts.trials
 
-    def run(self, *, trials: int | None, seconds: float | None) -> list[Trial]:
+    def run(self, *, trials: int | None, seconds: Callable[[int], float] | None) -> list[Trial]:
         """Return all trials of the stage: those that were recorded, then those run now.
 
         Args:
             trials: At most.
-            seconds: Begin no trial once the trials took so long, shared among the workers.
+            seconds: Returns, of a number of workers, how long trials may have taken in all for
+                another to begin.
         """
 
         def enough():
-            spent = sum(trial.seconds for trial in self.trials)
-            return seconds is not None and spent >= seconds * (self.chief.size if self.chief else 1)
+            if seconds is None:
+                return False
+            return sum(trial.seconds for trial in self.trials) >= seconds(self._workers())
 
         keras_tuner = load_keras_tuner()
         self._oracle = make_oracle(
@@ -192,6 +194,19 @@ class Stage:
         self._failures = self._failures + 1 if trial.state == FAILED else 0
         if self._failures >= _FAILURES:
             raise RunError(f"{_FAILURES} trials in a row failed, the last: {trial.reason}")
+
+    def _workers(self):
+        """Return how many share the time: over machines, as many as there ever were at once.
+
+        A chief that was started again has seen none of them yet.
+        """
+        if not self.chief or self.chief.crew:
+            return self.chief.size if self.chief else 1
+        path = self.directory / "workers.json"
+        known = read_json(path) if path.exists() else 0
+        if self.chief.size > known:
+            write_json(path, self.chief.size)
+        return max(known, self.chief.size)
 
     def _declared(self):
         if self.space is None:

@@ -60,13 +60,21 @@ def run_tuner(tuner: "keras_tuner.Tuner") -> None:
 
 @contextlib.contextmanager
 def quiet_keras_tuner():
-    """Hold back warnings of KerasTuner's that a user cannot act on."""
+    """Hold back what KerasTuner says that a user cannot act on."""
+    load_keras_tuner()
+    # Not public. While it holds, whatever ends a trial is printed with its traceback.
+    from keras_tuner.src import config
+
+    debug, config.DEBUG = config.DEBUG, False
     with warnings.catch_warnings():
         # KerasTuner 1.4.8 asks for the thread by names that Python 3.10 gave up.
         warnings.filterwarnings("ignore", r"(currentThread|getName)\(\) is", DeprecationWarning)
         # Its Gaussian process finds a length scale at a bound.
         warnings.filterwarnings("ignore", module=r"sklearn\.gaussian_process")
-        yield
+        try:
+            yield
+        finally:
+            config.DEBUG = debug
 
 
 @functools.cache

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recipes.config import Recipe
-from tuning._search_trials import COMPLETED, DIVERGED, PRUNED, Trial, best_of
+from tuning._search_trials import COMPLETED, DIVERGED, Trial, best_of
 
 if TYPE_CHECKING:
     from recipes.diagnosis.diagnose import Diagnosis
@@ -90,7 +90,7 @@ class SearchResult:
     def importance(self) -> list[Importance]:
         """Return what each hyperparameter was worth in the coarse search, the most first."""
         coarse = [trial for trial in self.trials if trial.stage == self.trials[0].stage]
-        return importance(coarse)
+        return importance(coarse, self.direction)
 
     def diagnosis(self) -> "Diagnosis | None":
         """Say what the curves of the best trial show; `None` where none are kept.
@@ -178,7 +178,7 @@ def best_so_far(trials: Sequence[Trial], direction: str) -> list[float | None]:
     return found
 
 
-def importance(trials: Sequence[Trial]) -> list[Importance]:
+def importance(trials: Sequence[Trial], direction: str) -> list[Importance]:
     """Return what each hyperparameter was worth, the most first.
 
     A hyperparameter's values are put into groups: each choice one, numbers into up to five of like
@@ -190,14 +190,17 @@ def importance(trials: Sequence[Trial]) -> list[Importance]:
 
     Args:
         trials: Of one stage.
+        direction: `"max"` or `"min"`, in which the objective is better.
 
     Source:
         Kelley, "An unbiased correlation ratio measure", 1935: epsilon squared.
     """
-    judged = [trial for trial in trials if trial.reported is not None]
-    judged = [trial for trial in judged if trial.state in (COMPLETED, PRUNED, DIVERGED)]
+    worst = -np.inf if direction == "max" else np.inf
+    judged = [trial for trial in trials if trial.state == DIVERGED or trial.value is not None]
     names = list(dict.fromkeys(name for trial in judged for name in trial.values))
-    objective = np.array([trial.reported for trial in judged], np.float64)
+    objective = np.array(
+        [worst if trial.state == DIVERGED else trial.value for trial in judged], np.float64
+    )
     found = []
     for name in names:
         # Where a conditional hyperparameter is not active, there is no value.

@@ -10,7 +10,6 @@ from tuning._search_trials import (
     FAILED,
     OUT_OF_MEMORY,
     PRUNED,
-    ranked_trials,
 )
 from tuning.search_axes import Axis
 from tuning.search_view import SearchView
@@ -31,15 +30,20 @@ def verdicts(view: SearchView) -> list[tuple[str, str]]:
 
 
 def _gain(view):
-    """Compare the best of the first stage with the recipe as it is, its first trial."""
-    result, trials = view.result, view.of_stage(view.stages[0])
-    first, ranked = trials[0], ranked_trials(trials, view.result.direction)
-    own = {name: view.own_value(name) for name in first.values}
-    if not view.plan.get("recipe") or first.state != COMPLETED or first.values != own:
+    """Compare the best of the first stage with the recipe as it is, over as many epochs."""
+    result, best = view.result, view.best_of(view.stages[0])
+    if best is None or not view.plan.get("recipe"):
         return []
-    best = ranked[0]
-    if best == first:
+    trials = [
+        trial for trial in view.of_stage(best.stage) if trial.planned_epochs == best.planned_epochs
+    ]
+    own = {name: view.own_value(name) for name in best.values}
+    same = [trial for trial in trials if trial.state == COMPLETED and trial.values == own]
+    if not same:
+        return []
+    if best in same:
         return [("info", f"None of {len(trials)} trials was better than the recipe as it is.")]
+    first = same[0]
     words = (
         f"After {first.planned_epochs} epochs the best trial is at "
         f"{show(result.objective, best.value)}, the recipe as it is at "

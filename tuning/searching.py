@@ -72,7 +72,7 @@ def search(
     that itself). Images are read once. Everything is written to `out` as it goes; called again with
     the same arguments after a kill at any moment, the search goes on: no finished trial is lost or
     run again, and the trial that was killed goes on after its last epoch. Given more `trials` or
-    time, a finished search goes on too.
+    time, a finished search goes on too, with `refine` where it looks closer.
 
     With `workers`, so many processes run trials, and this one is KerasTuner's chief: it decides
     what is tried, and starts a worker that ended anew. One that is killed loses its trial only,
@@ -109,8 +109,8 @@ def search(
         objective: For a recipe `"val_accuracy"`, `"val_loss"` or `"val_ece"`; for your own model
             what `fit` reports under a name that tells whether it grows.
         prune: Whether to end hopeless trials by the median rule.
-        refine: Whether a third of the trials, or time, goes into a second search, of twice the
-            epochs.
+        refine: Whether a third of the trials, or time, and what the first search leaves of the
+            rest, goes into a second one, of twice the epochs.
         seeds: Trainings of the winner at full length, with seeds 0, 1 and so on.
         preflight: Whether to check the recipe first, and refuse it if that finds errors.
         range_test: Whether to raise the learning rate step by step first, if the space varies it.
@@ -160,6 +160,8 @@ def search(
         "range_test": range_test,
         "seed": seed,
     }
+    # Hyperband ends trials itself.
+    prune = prune and algorithm != "hyperband"
     job = Job(subject, out, plan, objective, direction, prune, progress)
     if cluster and not cluster.is_chief:
         from tuning._search_worker import work
@@ -200,12 +202,16 @@ def _searched(
         "objective": objective,
         "direction": direction,
         "seed": seed,
-        "prune": prune and algorithm != "hyperband",
+        "prune": prune,
         "say": say,
         "progress": progress,
         "chief": chief,
     }
     share = 1 - _REFINED_SHARE if refine else 1
+
+    def seconds(workers):
+        return budget_minutes * 60 * share * workers
+
     from tuning._search_stage import Stage
 
     coarse = Stage(
@@ -217,10 +223,14 @@ def _searched(
         start=subject.space.start(subject.recipe) if subject.recipe else None,
         **settings,
     )
-    found = last = coarse.run(
-        trials=None if trials is None else max(1, round(trials * share)),
-        seconds=None if budget_minutes is None else budget_minutes * 60 * share,
-    )
+    if refine and (out / "refined" / "stage.json").exists():
+        # More trials here would move the region that is being searched again.
+        found = last = coarse.trials
+    else:
+        found = last = coarse.run(
+            trials=None if trials is None else max(1, round(trials * share)),
+            seconds=None if budget_minutes is None else seconds,
+        )
     if refine:
         if ranked_trials(found, direction):
             _write(_concluded(subject, out, last, found, objective), "the refined search")
@@ -297,13 +307,20 @@ def _refine(coarse, trials, budget_minutes, algorithm, settings) -> list[Trial]:
         start=good[0].values,
         **settings,
     )
+    # At least its own share, and what the coarse search left of trials or time given since then.
+    share = 1 - _REFINED_SHARE
     count = max(3, len(coarse.trials) // 2)
     if trials is not None:
-        count = max(1, trials - round(trials * (1 - _REFINED_SHARE)))
+        count = max(1, trials - min(round(trials * share), len(coarse.trials)))
     elif budget_minutes is not None:
         count = None
-    seconds = None if budget_minutes is None else budget_minutes * 60 * _REFINED_SHARE
-    return stage.run(trials=count, seconds=seconds)
+    spent = sum(trial.seconds for trial in coarse.trials)
+
+    def seconds(workers):
+        whole = budget_minutes * 60 * workers
+        return whole - min(whole * share, spent)
+
+    return stage.run(trials=count, seconds=None if budget_minutes is None else seconds)
 
 
 def _best(last, found, direction):

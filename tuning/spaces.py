@@ -33,6 +33,7 @@ from tuning._search_dimensions import (
     on_grid,
     read_dimension,
     rounded,
+    without_noise,
 )
 from tuning._search_fields import (
     DEPTH,
@@ -66,8 +67,9 @@ class Space:
             named without its section where only one has it (`"learning_rate"`); `"optimizer"`
             stands for its name. Besides those of a recipe there are `"model.depth"`, a list, and
             `"augmentation.strength"`, a factor of how much the recipe's augmentations do: padding,
-            cutout, erasing, the share of mixed batches, RandAugment's magnitude. (A policy without
-            a magnitude is varied as a list: `"augmentation.policy": "none, trivialaugment"`.)
+            cutout, erasing, the share of mixed images, RandAugment's magnitude; at 0 there is none
+            of them, while flips stay. (A policy without a magnitude is varied as a list:
+            `"augmentation.policy": "none, trivialaugment"`.)
 
     Raises:
         ConfigError: If there is none; for an unknown field (with the nearest name), a value that
@@ -204,16 +206,19 @@ class Space:
         for field, values in self.dimensions.items():
             default = start[field] if start else middle(values)
             if isinstance(values, Range):
-                declare = found.Int if values.integer else found.Float
+                declare, high = (found.Int if values.integer else found.Float), values.high
+                if values.step is not None and not values.integer:
+                    # KerasTuner counts the steps by //, and 0.5 // 0.1 is 4.
+                    high += values.step * 1e-6
                 declare(
                     field,
                     min_value=values.low,
-                    max_value=values.high,
+                    max_value=high,
                     step=values.step,
                     sampling="log" if values.log else "linear",
                     default=on_grid(values, default),
                 )
-            elif values.values == (False, True):
+            elif values.is_boolean:
                 found.Boolean(field, default=default)
             else:
                 texts = [encoded(values, value) for value in values.values]
@@ -225,7 +230,9 @@ class Space:
         found = {}
         for field, dimension in self.dimensions.items():
             value = values[field]
-            if isinstance(dimension, Choices) and not is_numeric(dimension):
+            if isinstance(dimension, Range):
+                value = without_noise(dimension, value)
+            elif not is_numeric(dimension):
                 by_text = {encoded(dimension, choice): choice for choice in dimension.values}
                 value = by_text.get(value, value)
             found[field] = value

@@ -4,7 +4,7 @@ import dataclasses
 import statistics
 from pathlib import Path
 
-from recipes import Run, get_recipe, load_data
+from recipes import Run, RunError, get_recipe, load_data
 from recipes.training import train
 from tuning import search
 
@@ -67,12 +67,15 @@ def compare(options):
 def final(recipe, data, folder, seed):
     """Return a training at full length, read if it is there."""
     directory = folder / f"seed{seed}"
-    if directory.exists():
-        run = Run(directory)
-        if run.finished:
-            return run
     recipe = recipe.override({"training.seed": seed})
-    return train(recipe, data, directory, resume=directory.exists(), progress=False)
+    if not directory.exists():
+        return train(recipe, data, directory, progress=False)
+    run = Run(directory)
+    # The test images may be others, which the fingerprint does not tell.
+    found = run.recipe, run.data["fingerprint"], run.data["counts"]
+    if found != (recipe, data.fingerprint, data.counts):
+        raise RunError(f"{directory} holds another recipe or other images: give another folder")
+    return run if run.finished else train(recipe, data, directory, resume=True, progress=False)
 
 
 def row(runs):

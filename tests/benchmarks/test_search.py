@@ -1,16 +1,19 @@
 """The benchmark of searches: its two sides train the same network and try the same points."""
 
+import dataclasses
 import statistics
 
 import keras
+import numpy as np
 import pytest
 
 pytest.importorskip("keras_tuner")
 
 import keras_tuner
 
+from benchmarks import over_seeds
 from benchmarks._search import accuracy, plain, speed
-from recipes import get_recipe
+from recipes import Recipe, Run, RunError, get_recipe, load_data
 from recipes.models import build_model
 from tuning.spaces import Space
 
@@ -45,6 +48,31 @@ def test_both_sides_try_the_same_points():
     # After a fifth of the steps of the schedule it is warmed up: at its peak.
     assert rates == pytest.approx([0.3, 0.07], rel=1e-3)
     keras.utils.clear_session()
+
+
+def test_a_run_of_something_else_is_refused(tmp_path):
+    """By both benchmarks that read what is in their folder."""
+    images = np.random.default_rng(0).integers(0, 255, (60, 8, 8, 1)).astype(np.uint8)
+    data = load_data((images, np.arange(60) % 3), validation=0.25)
+    other = load_data((images[::-1], np.arange(60) % 3), validation=0.25)
+    # The same images to train on, others to judge by.
+    judged = dataclasses.replace(data, splits={**data.splits, "test": data.splits["validation"]})
+    recipe = Recipe(name="mine")
+    directory = tmp_path / "seed0"
+    run = Run.create(directory, recipe, data.to_dict(), {"format_version": 1})
+    run.path("metrics.json").write_text("{}")
+    run.path("export.json").write_text('{"files": []}')
+    run.path("model.keras").touch()
+    assert accuracy.final(recipe, data, tmp_path, 0).directory == directory
+    assert over_seeds._run(recipe, data, directory).directory == directory
+    longer = recipe.override({"training.epochs": 99})
+    for given in ((longer, data), (recipe, other)):
+        with pytest.raises(RunError, match="seed0 holds another recipe or other images"):
+            over_seeds._run(*given, directory)
+        with pytest.raises(RunError, match="seed0 holds another recipe or other images"):
+            accuracy.final(*given, tmp_path, 0)
+    with pytest.raises(RunError, match="other images"):
+        accuracy.final(recipe, judged, tmp_path, 0)
 
 
 def test_figures_are_those_of_the_rows():

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from recipes import RecipesError
+
 pytest.importorskip("keras_tuner")
 PROGRAM = Path(__file__).parents[2] / "examples" / "search.py"
 
@@ -31,6 +33,20 @@ def test_grid_against_random(program, tiny_recipe, tiny_source, tmp_path, capsys
     best = json.loads((tmp_path / "out" / "best.json").read_text())
     assert best["name"] == "tiny-tuned"
     assert best["training"]["epochs"] == 2
+
+
+def test_images_are_read_as_the_recipe_says(program, tiny_recipe, monkeypatch, tmp_path):
+    recipe = tiny_recipe.override({"data.image_size": 8})
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe.to_dict()))
+    shapes = []
+
+    def note(recipe, data, *arguments, **options):
+        shapes.append(data.image_shape)
+        raise RecipesError("enough")
+
+    monkeypatch.setattr(program, "search", note)
+    assert program.main([str(tmp_path / "recipe.json"), "fashion-mini"]) == 2
+    assert shapes == [(8, 8, 1)]
 
 
 def test_mistakes_are_one_line(program, tmp_path, capsys):

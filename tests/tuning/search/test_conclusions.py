@@ -1,5 +1,6 @@
 """What a search concludes of its trials: which are hopeless, what is best, what mattered."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -59,7 +60,7 @@ def test_importance_finds_what_matters_and_how_much():
         bump = (depth - 0.5) ** 2 * math.sqrt(180 / 8)
         values = {"depth": depth, "kind": kind, "rate": rate}
         trials.append(trial(number, values, rate * math.sqrt(3) + bump))
-    found = {one.name: one for one in importance(trials)}
+    found = {one.name: one for one in importance(trials, "max")}
     assert list(found) == ["rate", "depth", "kind"]
     # Ranks and five groups keep most of a share, not all.
     assert found["rate"].share == pytest.approx(2 / 3, abs=0.08)
@@ -73,10 +74,27 @@ def test_importance_finds_what_matters_and_how_much():
 
 def test_importance_with_little_to_go_by():
     few = [trial(n, {"a": float(n), "b": 1}, float(n)) for n in range(3)]
-    assert [(one.name, one.share) for one in importance(few)] == [("b", 0.0), ("a", None)]
+    assert [(one.name, one.share) for one in importance(few, "max")] == [("b", 0.0), ("a", None)]
     # A conditional one that not every trial has.
     some = [trial(n, {"a": n} if n % 2 else {}, float(n)) for n in range(12)]
-    assert importance(some)[0].name == "a"
+    assert importance(some, "max")[0].name == "a"
+
+
+@pytest.mark.parametrize("direction", ["max", "min"])
+def test_diverged_trials_are_the_worst(direction):
+    from scipy import stats
+
+    rates = [0.01, 0.02, 0.03, 0.1, 0.12, 0.14, 0.5, 0.6, 0.7]
+    losses = [0.5, 0.5, 0.5, 0.9, 0.92, 0.95]
+    sign = 1 if direction == "min" else -1
+    trials = [trial(n, {"rate": rates[n]}, sign * loss) for n, loss in enumerate(losses)]
+    for number in (6, 7, 8):
+        # The algorithm was told less than the worst of the others has.
+        one = trial(number, {"rate": rates[number]}, None, "diverged")
+        trials.append(dataclasses.replace(one, reported=sign * math.log(2)))
+    (found,) = importance(trials, direction)
+    expected = stats.spearmanr(rates, [*losses, 9, 9, 9]).statistic
+    assert found.trend == pytest.approx(sign * expected)
 
 
 def test_best_so_far_begins_anew_with_each_stage():

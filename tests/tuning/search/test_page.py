@@ -167,6 +167,33 @@ def test_sentences(found, view):
     assert words(view, "Trials of 10 epochs favour what learns fast", "optimizer.weight_decay")
 
 
+def test_the_gain_is_that_of_trials_of_one_length(found, view):
+    """As under Hyperband, which tries the recipe briefly and then for longer."""
+    recipe = Recipe.from_dict(view.plan["recipe"])
+
+    def trial(number, rate, value, epochs):
+        values = {"optimizer.learning_rate": rate}
+        curve = (value,) * epochs
+        return Trial("coarse", number, values, "completed", None, value, epochs, epochs, 1.0,
+                     curve, value, values)  # fmt: skip
+
+    def gains(*trials):
+        best = max(trials, key=lambda one: one.value)
+        result = dataclasses.replace(found, trials=trials, best=best, seeds=None)
+        given = dataclasses.replace(view, result=result, validation_images=None)
+        return [text for _, text in verdicts(given) if "the recipe as it is" in text]
+
+    own = recipe.optimizer.learning_rate
+    short = trial(0, own, 0.6, 1), trial(1, 0.01, 0.4, 1), trial(2, 0.9, 0.3, 3)
+    (same,) = gains(*short, trial(3, own, 0.9, 9), trial(4, 0.9, 0.8, 9))
+    assert same == "None of 2 trials was better than the recipe as it is."
+    assert gains(*short, trial(3, 0.9, 0.9, 9)) == []
+    (better,) = gains(*short, trial(3, own, 0.8, 9), trial(4, 0.9, 0.9, 9))
+    assert better.startswith(
+        "After 9 epochs the best trial is at 90.0%, the recipe as it is at 80.0% (+10.0 points)."
+    )
+
+
 def test_a_best_value_at_the_end_of_its_range_is_told(found, view):
     def with_best(**values):
         best = dataclasses.replace(found.best, values={**found.best.values, **values})

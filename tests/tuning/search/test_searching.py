@@ -11,17 +11,17 @@ from recipes.catalog import get_recipe
 pytest.importorskip("keras_tuner")
 
 from recipes import load_data
+from recipes.cli import main
+from recipes.run import Run
 from tuning import _search_runners as runners
-from tuning import search
+from tuning import search, searching
 
 SPACE = {"optimizer.learning_rate": "log 1e-3..1", "model.width": [4, 8, 16]}
 QUIET = {"preflight": False, "range_test": False, "say": lambda line: None}
 
 
 def test_the_function_is_not_hidden_by_its_module():
-    import tuning.searching
-
-    assert tuning.search is tuning.searching.search
+    assert search is searching.search
 
 
 class Formula:
@@ -124,6 +124,103 @@ def test_more_trials_extend_a_search(formula, recipe, data, tmp_path):
     assert len(more.recipes) == 2
 
 
+def test_more_trials_or_time_extend_a_refined_search(formula, recipe, data, tmp_path):
+    """By what looks closer: the region that it looks at is settled."""
+    arguments = {"epochs_per_trial": 2, "refine": True, "prune": False, **QUIET}
+    formula()
+    short = search(recipe, data, SPACE, trials=18, out=tmp_path / "a", **arguments)
+    more = formula()
+    long = search(recipe, data, SPACE, trials=24, out=tmp_path / "a", **arguments)
+    assert long.trials[:18] == short.trials
+    assert len(long.trials) == 24
+    assert [one.training.epochs for one in more.recipes] == [4] * 6
+    again = search(recipe, data, SPACE, trials=18, out=tmp_path / "a", **arguments)
+    assert again.trials == long.trials
+    # No time but for one trial each; then time for more.
+    search(recipe, data, SPACE, budget_minutes=1e-9, out=tmp_path / "b", **arguments)
+    arguments |= {"budget_minutes": 10, "trials": 5}
+    found = search(recipe, data, SPACE, out=tmp_path / "b", **arguments)
+    assert [trial.stage for trial in found.trials] == ["coarse"] + ["refined"] * 4
+
+
+def test_what_a_kill_left_of_a_file_is_no_hindrance(formula, recipe, data, tmp_path):
+    for name in (".search.ab12.partial.json", ".preflight.cd34.partial.json"):
+        (tmp_path / name).touch()
+    made = formula()
+    search(recipe, data, SPACE, trials=1, out=tmp_path, **QUIET)
+    assert len(made.recipes) == 1
+
+
+@pytest.mark.parametrize(
+    ("precision", "is_finished", "goes_on"),
+    [("float32", False, True), ("mixed_bfloat16", False, False), ("mixed_bfloat16", True, True)],
+)
+def test_a_killed_trial_goes_on_in_its_precision_or_begins_anew(
+    precision, is_finished, goes_on, recipe, data, monkeypatch, tmp_path
+):
+    recipe = recipe.override({"training.precision": "float32"})
+    environment = {"format_version": 1, "precision": precision}
+    run = Run.create(tmp_path / "run", recipe, data.to_dict(), environment)
+    run.write_history([{"loss": 1.0, "val_loss": 1.0, "val_accuracy": 0.5}])
+    if is_finished:
+        run.path("metrics.json").touch()
+        run.path("model.keras").touch()
+    resumed = []
+
+    def train(*arguments, resume, **options):
+        resumed.append(resume)
+        raise runners.EndOfTrial("completed")
+
+    monkeypatch.setattr(runners, "train", train)
+    found = runners.run_recipe_trial(
+        recipe,
+        data,
+        run.directory,
+        objective="val_accuracy",
+        prune=lambda curve: False,
+        progress=False,
+    )
+    assert resumed == [goes_on]
+    assert found.curve == ((0.5,) if goes_on else ())
+
+
+def outcome(state, value=None):
+    return runners.Outcome(state, None, value, () if value is None else (value,))
+
+
+def test_a_trial_that_gave_nothing_is_told_as_the_worst(recipe, data, monkeypatch, tmp_path):
+    outcomes = iter([outcome("diverged"), outcome("completed", 5.0), outcome("diverged")])
+    monkeypatch.setattr(runners, "run_recipe_trial", lambda *a, **options: next(outcomes))
+    arguments = {"objective": "val_loss", "trials": 3, "out": tmp_path / "a", **QUIET}
+    found = search(recipe, data, SPACE, **arguments)
+    # First guessing among three classes; then another trial was worse than that.
+    assert [trial.reported for trial in found.trials] == [pytest.approx(math.log(3)), 5.0, 5.0]
+
+
+def test_kerastuner_prints_no_traceback(recipe, data, monkeypatch, tmp_path, capsys):
+    outcomes = iter([outcome("diverged"), outcome("completed", 0.1)])
+    monkeypatch.setattr(runners, "run_recipe_trial", lambda *a, **options: next(outcomes))
+    # Of an error of calibration nobody knows what guessing gives: there is no measure.
+    search(recipe, data, SPACE, objective="val_ece", trials=2, out=tmp_path / "a", **QUIET)
+    assert "Traceback" not in capsys.readouterr().err
+    monkeypatch.setattr(runners, "run_recipe_trial", lambda *a, **options: outcome("failed"))
+    command = ["search", "fashion-mini", "fashion-mini", "--trials", "4", "--no-preflight"]
+    assert main([*command, "--no-range-test", "--out", str(tmp_path / "b")]) == 2
+    error = capsys.readouterr().err
+    assert error.splitlines()[-1].startswith("recipes: 3 trials in a row failed")
+    assert "Traceback" not in error
+
+
+def test_a_grid_of_steps_is_whole(formula, recipe, data, tmp_path):
+    made = formula()
+    recipe = recipe.override({"model.width": 8, "schedule.warmup": 0.3})
+    space = {"schedule.warmup": "0..0.5 step 0.1"}
+    search(recipe, data, space, algorithm="grid", out=tmp_path / "a", **QUIET)
+    tried = [one.schedule.warmup for one in made.recipes]
+    assert tried[0] == 0.3
+    assert sorted(tried) == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
+
+
 def test_a_grid_is_whole(formula, recipe, data, tmp_path):
     made = formula()
     space = {"optimizer.learning_rate": [0.01, 0.1, 0.5], "optimizer.name": ["sgd", "adamw"]}
@@ -145,6 +242,23 @@ def test_hyperband_halves(formula, recipe, data, tmp_path):
     # Those that go on are among those that were begun.
     begun = {one.optimizer.learning_rate for one in made.recipes if one.training.epochs == 1}
     assert made.recipes[lengths.index(3)].optimizer.learning_rate in begun
+
+
+def test_the_median_rule_is_not_for_hyperband(recipe, data, monkeypatch, tmp_path):
+    jobs = []
+
+    def note(job, *arguments):
+        jobs.append(job)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(searching, "_chief", note)
+    for algorithm in ("hyperband", "grid"):
+        arguments = {"algorithm": algorithm, "workers": 2, "out": tmp_path / "a", **QUIET}
+        with pytest.raises(KeyboardInterrupt):
+            search(recipe, data, SPACE, **arguments)
+    assert [job.prune for job in jobs] == [False, True]
+    # What the search is known by is what was asked for.
+    assert [job.plan["prune"] for job in jobs] == [True, True]
 
 
 def test_hopeless_trials_are_pruned_and_not_the_best(formula, recipe, data, tmp_path):

@@ -34,6 +34,15 @@ def test_every_form_of_text():
     }
 
 
+def test_the_numbers_0_and_1_are_not_false_and_true():
+    space = Space({"augmentation.mixup_alpha": [0, 1]})
+    assert str(space) == "augmentation.mixup_alpha: 0.0, 1.0"
+    pytest.importorskip("keras_tuner")
+    (declared,) = space.to_hyperparameters().space
+    assert (type(declared).__name__, list(declared.values)) == ("Choice", [0.0, 1.0])
+    assert {type(value) for value in declared.values} == {float}
+
+
 def test_text_and_json_bring_it_back(tmp_path):
     space = Space.parse(TEXT)
     assert Space.parse(str(space)) == space
@@ -182,7 +191,8 @@ def test_strength_scales_what_a_recipe_does_to_images():
     assert scaled[1.0] == recipe.augmentation
     none, more, most = scaled[0.0], scaled[1.5], scaled[4.0]
     assert (none.crop_padding, none.cutout, none.erase_probability) == (0, 0, 0.0)
-    assert (none.mix_probability, none.policy) == (0.0, "randaugment(n=2, m=0)")
+    # RandAugment of magnitude 0 would still change images; a flip is not more or less.
+    assert (none.mix_probability, none.policy, none.flip) == (0.0, None, "horizontal")
     assert (more.crop_padding, more.cutout, more.erase_probability) == (6, 12, 0.375)
     assert (more.mix_probability, more.policy) == (0.75, "randaugment(n=2, m=15)")
     # No chance is above 1, and no magnitude above the table's; the parameter of CutMix stays.
@@ -250,6 +260,24 @@ def test_narrowing_takes_the_scale_into_account():
     # Not beyond what was searched.
     edge = space.narrow([{**points[0], "model.dropout": 0.0}]).dimensions["model.dropout"]
     assert edge.low == 0.0
+
+
+def test_steps_reach_the_upper_end_and_outlive_narrowing():
+    space = Space({"schedule.warmup": "0..0.5 step 0.1"})
+    points = [{"schedule.warmup": value} for value in (0.3, 0.4)]
+    assert space.narrow(points).dimensions["schedule.warmup"] == Range(0.3, 0.4, step=0.1)
+    # 0.3 - 0.2 is less than 0.1.
+    assert str(Range(0.2, 0.3, step=0.1)) == "0.2..0.3 step 0.1"
+    pytest.importorskip("keras_tuner")
+    for last in (3, 5, 7):
+        text = f"0..0.{last} step 0.1"
+        space = Space({"schedule.warmup": text})
+        (declared,) = space.to_hyperparameters().space
+        found = [
+            space.from_hyperparameters({"schedule.warmup": value})["schedule.warmup"]
+            for value in declared.values
+        ]
+        assert found == [float(f"0.{tenth}") for tenth in range(last + 1)]
 
 
 @pytest.mark.parametrize("name", ["fashion-mini", "photos", "cifar-resnet20", "transfer"])

@@ -2,10 +2,12 @@
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import math
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -52,6 +54,25 @@ class Formula:
         return runners.Outcome("completed", None, value, (value / 2, value))
 
 
+def coarse(out, subject, chief, algorithm="random", prune=False, say=print):
+    return Stage(
+        "coarse",
+        out / "coarse",
+        subject=subject,
+        algorithm=algorithm,
+        space=subject.space,
+        epochs=2,
+        start=subject.space.start(subject.recipe),
+        objective="val_accuracy",
+        direction="max",
+        seed=0,
+        prune=prune,
+        say=say,
+        progress=False,
+        chief=chief,
+    )
+
+
 @pytest.fixture
 def formula(monkeypatch):
     found = Formula()
@@ -73,7 +94,7 @@ def parallel(recipe, data, formula, monkeypatch):
             refused.append(error)
 
     @contextlib.contextmanager
-    def crew(out, space, names, said):
+    def crew(out, space, names, said, prune=True):
         subject = subject_of(recipe, space, 2)
         subject.load(data)
         out.mkdir(exist_ok=True)
@@ -83,7 +104,7 @@ def parallel(recipe, data, formula, monkeypatch):
             monkeypatch.setenv("KERASTUNER_TUNER_ID", "any")
             monkeypatch.setenv("KERASTUNER_ORACLE_IP", chief.cluster.host)
             monkeypatch.setenv("KERASTUNER_ORACLE_PORT", str(chief.cluster.port))
-            job = Job(subject, out, plan, "val_accuracy", "max", True, False)
+            job = Job(subject, out, plan, "val_accuracy", "max", prune, False)
             for name in names:
                 cluster = dataclasses.replace(chief.cluster, name=name)
                 threads.append(threading.Thread(target=let, args=(job, cluster), daemon=True))
@@ -97,24 +118,9 @@ def parallel(recipe, data, formula, monkeypatch):
             monkeypatch.delenv(f"KERASTUNER_{variable}")
 
     def run(out, space=SPACE, algorithm="random", names=("worker0", "worker1"), trials=9):
-        said = []
-        with crew(out, space, names, said) as (chief, subject):
-            stage = Stage(
-                "coarse",
-                out / "coarse",
-                subject=subject,
-                algorithm=algorithm,
-                space=subject.space,
-                epochs=2,
-                start=subject.space.start(recipe),
-                objective="val_accuracy",
-                direction="max",
-                seed=0,
-                prune=True,
-                say=said.append,
-                progress=False,
-                chief=chief,
-            )
+        said, prune = [], algorithm != "hyperband"
+        with crew(out, space, names, said, prune) as (chief, subject):
+            stage = coarse(out, subject, chief, algorithm, prune, said.append)
             stage.run(trials=trials, seconds=None)
         return stage.trials, said
 
@@ -148,6 +154,8 @@ def test_workers_share_a_search(
         # Of all its digits: on the wire it has but seven.
         expected = expected / 2 if trial.state == "pruned" else expected
         assert trial.reported == trial.value == expected
+    if algorithm == "hyperband":
+        assert {trial.state for trial in found} == {"completed"}
     if algorithm == "grid":
         rates, widths = GRID.values()
         assert points(found) == sorted(
@@ -199,6 +207,33 @@ def test_a_search_goes_on_with_more_workers_or_fewer(parallel, formula, tmp_path
     again, said = parallel(tmp_path / "p", names=())
     assert again == found
     assert said == []
+
+
+class Machines:
+    """A chief of so many workers; one of them does it all."""
+
+    crew = None
+
+    def __init__(self, size):
+        self.size = size
+
+    def run(self, stage):
+        while (trial := stage.take("a")).status == "RUNNING":
+            stage.attempts.run(int(trial.trial_id), None, trial.hyperparameters)
+            stage.finish(int(trial.trial_id), "a")
+
+
+def test_time_is_that_of_all_machines(formula, recipe, data, monkeypatch, tmp_path):
+    """Also for a chief that was started again and has seen none of them."""
+    clock = SimpleNamespace(perf_counter=itertools.count(0, 25).__next__)
+    monkeypatch.setattr("tuning._search_attempt.time", clock)
+    subject = subject_of(recipe, SPACE, 2)
+    subject.load(data)
+    # Trials of 25 s on four machines: 16 in 100 s, 24 in 150 s.
+    for size, seconds, expected in ((4, 100, 16), (1, 100, 16), (1, 150, 24)):
+        stage = coarse(tmp_path, subject, Machines(size))
+        found = stage.run(trials=None, seconds=lambda workers, each=seconds: workers * each)
+        assert len(found) == expected
 
 
 def test_a_worker_that_is_silent_loses_its_trial(parallel, formula, monkeypatch, tmp_path):
