@@ -92,14 +92,16 @@ def _check(models):
 def _check_classes(models):
     from recipes.evaluation.classifier import calibrated_head
 
-    heads = {index: calibrated_head(model) for index, model in enumerate(models)}
-    known = {index: head.class_names for index, head in heads.items() if head and head.class_names}
-    first = next(iter(known), None)
-    for index, names in known.items():
-        if list(names) != list(known[first]):
+    heads = [calibrated_head(model) for model in models]
+    known = [(index, head.class_names) for index, head in enumerate(heads) if head]
+    known = [(index, names) for index, names in known if names]
+    for index, names in known[1:]:
+        first, expected = known[0]
+        if names != expected:
             raise ConfigError(
                 "models must know the same classes in the same order: "
-                f"models[{first}] {', '.join(known[first])}, models[{index}] {', '.join(names)}"
+                f"models[{first}] knows {', '.join(expected[:4])}, ..., models[{index}] "
+                f"{', '.join(names[:4])}, ..."
             )
 
 

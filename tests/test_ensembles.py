@@ -11,7 +11,7 @@ from recipes import ConfigError, ensemble, evaluate, load_classifier
 from recipes.layers import CalibratedSoftmax
 
 
-def _model(seed, *, end="logits", classes=3, name=None):
+def _model(seed, *, end="logits", classes=3, name=None, names=("a", "b", "c")):
     layers = keras.layers
     kernel = keras.initializers.RandomNormal(seed=seed)
     stack = [
@@ -24,7 +24,7 @@ def _model(seed, *, end="logits", classes=3, name=None):
         ),
     ]
     if end == "calibrated":
-        stack.append(CalibratedSoftmax(2.0, class_names=["a", "b", "c"]))
+        stack.append(CalibratedSoftmax(2.0, class_names=names))
     if end == "unknown":
         stack.append(layers.Rescaling(0.5))
     return keras.Sequential(stack, name=name)
@@ -82,12 +82,27 @@ def test_tflite_gives_the_same_probabilities(images, tmp_path):
         (list, "received none"),
         (lambda: [_model(1), _model(1, classes=4)], r"models\[1\] \(4, 4, 1\) to 4"),
         (lambda: [_model(1, end="unknown")], "ends in Rescaling"),
+        (
+            lambda: [
+                _model(1),
+                _model(1, end="calibrated"),
+                _model(1, end="calibrated", names=("b", "a", "c")),
+            ],
+            r"same order: models\[1\] knows a, b, c, ..., models\[2\] b, a, c",
+        ),
         (lambda: ["model.keras"], r"models\[0\] must be a built Keras model"),
     ],
 )
 def test_what_cannot_be_joined(models, message):
     with pytest.raises(ConfigError, match=message):
         ensemble(models())
+
+
+def test_a_softmax_that_is_an_operation_is_seen(images):
+    inputs = keras.Input((4, 4, 1))
+    logits = keras.layers.Dense(3, kernel_initializer=_kernel(1))(keras.layers.Flatten()(inputs))
+    model = keras.Model(inputs, keras.ops.softmax(logits))
+    np.testing.assert_allclose(ensemble([model, model])(images), model(images), atol=1e-6)
 
 
 def test_what_cannot_be_seen_can_be_said(images):

@@ -130,8 +130,10 @@ class Observer:
             value = np.asarray(variable, np.float64)
             norm, size = np.linalg.norm(slope), np.linalg.norm(value)
             if 0 < norm < np.inf and np.isfinite(size):
-                # A weight of 0 moves as one whose entries are about 1.
-                far = _NUDGE * (size or np.sqrt(value.size))
+                # A weight of 0 moves as one whose entries are about 1, and so does a scale or bias
+                # that is smaller: one of 1e-6 is as good as 0 by design.
+                least = np.sqrt(value.size)
+                far = _NUDGE * (max(size, least) if value.ndim < 2 else size or least)
                 variable.assign(value - far / norm * slope)
 
     def _record(self, images, labels, weights):

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from recipes.diagnosis.data_checks import Batch
+from recipes.errors import DataError
 
 
 def read_batches(data, batches: int, batch_size: int = 32) -> list[Batch]:
@@ -18,7 +19,7 @@ def read_batches(data, batches: int, batch_size: int = 32) -> list[Batch]:
         batch_size: For whole arrays.
 
     Raises:
-        ValueError: If it is empty, can be read but once, or holds something else.
+        DataError: If it is empty, can be read but once, or holds something else.
     """
     if isinstance(data, tuple) and data and hasattr(data[0], "shape"):
         count = len(data[0])
@@ -29,21 +30,21 @@ def read_batches(data, batches: int, batch_size: int = 32) -> list[Batch]:
     if isinstance(data, keras.utils.PyDataset):
         data = [data[index] for index in range(min(batches, data.num_batches or batches))]
     if not hasattr(data, "__iter__") or isinstance(data, Iterator):
-        raise ValueError(
+        raise DataError(
             "data must be a tf.data.Dataset, a list of batches or a tuple of arrays that can be "
             f"read again, received: {type(data).__name__}"
         )
     found = []
     for batch in itertools.islice(data, batches):
         if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
-            raise ValueError(
+            raise DataError(
                 "data must hold (images, labels) or (images, labels, weights), received: "
                 f"{type(batch).__name__}"
             )
         if any(isinstance(part, Mapping | tuple | list) for part in batch):
-            raise ValueError("data must hold one array of images and one of labels a batch")
+            raise DataError("data must hold one array of images and one of labels a batch")
         arrays = [np.asarray(part) for part in batch]
         found.append((arrays[0], arrays[1], arrays[2] if len(arrays) == 3 else None))
     if not found or not len(found[0][0]):
-        raise ValueError("data holds no batch")
+        raise DataError("data holds no batch")
     return found

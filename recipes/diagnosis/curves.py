@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recipes.diagnosis.targets import describe_loss, loss_floor
-from recipes.errors import RunError, nearest
+from recipes.errors import RecipesError, RunError, nearest
 
 _ACCURACIES = (
     "accuracy",
@@ -63,7 +63,7 @@ def read_curves(source, classes: int | None = None) -> Curves:
 
     Raises:
         RunError: If a directory holds no run, or a run without epochs.
-        ValueError: If there is no training loss, or lists differ in length.
+        RecipesError: If there is no training loss, or lists differ in length.
     """
     if isinstance(source, Mapping):
         return _from_lists(source, classes=classes)
@@ -73,19 +73,19 @@ def read_curves(source, classes: int | None = None) -> Curves:
         source = source.directory
     if isinstance(source, str | os.PathLike):
         return _from_run(source, classes)
-    raise ValueError(
+    raise RecipesError(
         f"expected a History, a dict of lists or a run directory, received: {type(source).__name__}"
     )
 
 
 def _from_lists(history: Mapping[str, Sequence], **known) -> Curves:
     if "loss" not in history:
-        raise ValueError(
+        raise RecipesError(
             f"the history has no 'loss', only: {', '.join(map(str, history)) or 'nothing'}"
             f"{nearest('loss', map(str, history))}"
         )
     if not len(history["loss"]):
-        raise ValueError("the history holds no epoch")
+        raise RecipesError("the history holds no epoch")
     accuracy = next((name for name in _ACCURACIES if name in history), None)
     names = {
         "loss": "loss",
@@ -101,7 +101,7 @@ def _from_lists(history: Mapping[str, Sequence], **known) -> Curves:
             continue
         values = np.array([_number(value) for value in history[name]], np.float64)
         if len(values) != len(history["loss"]):
-            raise ValueError(
+            raise RecipesError(
                 f"the curves differ in length: {len(history['loss'])} epochs of loss, "
                 f"{len(values)} of {name}"
             )

@@ -53,7 +53,7 @@ def diagnose(
 
     Raises:
         RunError: If a directory holds no run, or a run without epochs.
-        ValueError: If the source is none of these, or has no training loss.
+        RecipesError: If the source is none of these, or has no training loss.
 
     Example:
         >>> history = {"loss": [1.0, 0.6, 0.4, 0.2, 0.1], "val_loss": [1.0, 0.8, 0.9, 1.2, 1.5]}

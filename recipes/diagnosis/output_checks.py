@@ -104,7 +104,7 @@ def _outside(outputs):
 
 
 def check_initial_loss(
-    loss: float, uniform: float, prior: float, logit_spread: float
+    loss: float, uniform: float, prior: float, logit_spread: float, images: float = 1
 ) -> Iterator[Finding]:
     """Compare the first loss, in training mode, with that of knowing nothing.
 
@@ -113,6 +113,7 @@ def check_initial_loss(
         uniform: Loss of 1/C for each class: log C.
         prior: Loss of the class shares: their entropy.
         logit_spread: Standard deviation over the images, mean over the outputs.
+        images: That the losses are sums over; 1 for means.
     """
     figures = {
         "loss": loss,
@@ -121,7 +122,7 @@ def check_initial_loss(
         "logit_spread": logit_spread,
     }
     # Weighted batches weigh the threshold too, but a nat of mistakes is a nat.
-    if loss > uniform + max(HIGH_LOSS, 0.5 * uniform):
+    if loss > uniform + max(images * HIGH_LOSS, 0.5 * uniform):
         yield Finding(
             "initial_loss_high",
             "error" if loss > EXPLODED_LOSS * uniform else "warning",

@@ -14,6 +14,7 @@ from recipes.diagnosis.batches import read_batches
 from recipes.diagnosis.findings import Findings, plain, raise_for_errors
 from recipes.diagnosis.targets import LossFacts, as_rows, chance_loss, describe_loss, loss_floor
 from recipes.diagnosis.training_steps import overfit, probe_optimizer, restored
+from recipes.errors import ConfigError
 
 # Small steps after which nothing is 0 by design any more.
 _NUDGES = 3
@@ -35,7 +36,8 @@ class Preflight(Findings):
 
     Attributes:
         findings: The worst first; none for a healthy model.
-        figures: What was measured: first loss, chance, logit spread, rates, losses.
+        figures: What was measured: first loss, chance, logit spread, rates, losses. Losses and
+            chance are those of a batch as the model's loss gives them, weights included.
         checks: Names of the checks that were made.
         skipped: Name of each check that could not be made to the reason.
         layers: What each layer put out for one batch.
@@ -115,8 +117,9 @@ def preflight(
         A `Preflight`.
 
     Raises:
-        ValueError: If an argument is out of range, the model is not compiled, or has other inputs
-            or outputs than it should.
+        ConfigError: If an argument is out of range, the model is not compiled, or has other outputs
+            than it should.
+        DataError: If the data holds no batch, or what is no images and labels.
 
     Example:
         >>> keras.utils.set_random_seed(0)
@@ -135,9 +138,9 @@ def preflight(
     """
     for name, value, least in (("batches", batches, 1), ("steps", steps, 0), ("images", images, 2)):
         if not isinstance(value, int) or value < least:
-            raise ValueError(f"{name} must be an integer of at least {least}, received: {value!r}")
+            raise ConfigError(f"{name} must be an integer of at least {least}, received: {value!r}")
     if not getattr(model, "compiled", False) or model.optimizer is None:
-        raise ValueError("preflight needs a compiled model: call model.compile() first")
+        raise ConfigError("preflight needs a compiled model: call model.compile() first")
     given = read_batches(data, batches, batch_size)
     width = _width(model, given[0][0])
     look = _Look(model, given, width, input_range)
@@ -161,7 +164,7 @@ def _width(model, images):
     outputs = model(images[:1], training=False)
     shape = getattr(outputs, "shape", None)
     if shape is None or len(shape) != 2:
-        raise ValueError(
+        raise ConfigError(
             "preflight expects a model with one output of shape (batch, classes), received: "
             f"{shape if shape is not None else type(outputs).__name__}"
         )
@@ -270,16 +273,25 @@ class _Look:
         squashed = not self.facts.from_logits
         # Probabilities of a sane start are about 1/C each: their spread says less than logits'.
         spread = spread * self.width if squashed else spread
-        self._add("initial_loss", output_checks.check_initial_loss(loss, uniform, prior, spread))
+        self._add(
+            "initial_loss",
+            output_checks.check_initial_loss(loss, uniform, prior, spread, self._summed()),
+        )
+
+    def _summed(self):
+        """Return how many images the loss of a batch is a sum over, 1 for a mean."""
+        return float(np.mean([len(batch[0]) for batch in self.batches])) if self.facts.summed else 1
 
     def _chance(self):
         weights = [batch[2] for batch in self.batches]
         weights = None if weights[0] is None else np.concatenate(weights).astype(float).reshape(-1)
         if self.several:
             scale = 1.0 if weights is None else float(weights.mean())
-            return scale * float(np.log(2)), scale * float(np.log(2))
-        rows = [as_rows(batch[1], self.width) for batch in self.batches]
-        return chance_loss(np.concatenate(rows), weights)
+            losses = 2 * [scale * float(np.log(2))]
+        else:
+            rows = [as_rows(batch[1], self.width) for batch in self.batches]
+            losses = chance_loss(np.concatenate(rows), weights)
+        return tuple(self._summed() * loss for loss in losses)
 
     def _at_updates(self, first, later):
         without = [
@@ -309,11 +321,12 @@ class _Look:
         if self.facts.kind is None:
             return 0.0
         weights = None if batch[2] is None else np.asarray(batch[2], float).reshape(-1)
+        images = len(batch[0]) if self.facts.summed else 1
         if self.several:
             shares = np.stack([1 - batch[1], batch[1]], axis=-1).astype(float)
             each = [loss_floor(row, None, self.facts.smoothing) for row in shares]
-            return float(np.mean(each if weights is None else each * weights))
-        return loss_floor(as_rows(batch[1], self.width), weights, self.facts.smoothing)
+            return images * float(np.mean(each if weights is None else each * weights))
+        return images * loss_floor(as_rows(batch[1], self.width), weights, self.facts.smoothing)
 
 
 def _normalizing(model):

@@ -24,11 +24,13 @@ class LossFacts:
             `None` for a loss whose scale is not known here, such as a focal one.
         from_logits: Whether it applies the softmax or sigmoid itself; `None` if unknown.
         smoothing: Share of each label that it spreads over all classes.
+        summed: Whether it is a sum over the images of a batch rather than a mean.
     """
 
     kind: str | None
     from_logits: bool | None = None
     smoothing: float = 0.0
+    summed: bool = False
 
 
 def describe_loss(loss) -> LossFacts:
@@ -39,7 +41,7 @@ def describe_loss(loss) -> LossFacts:
 
     Example:
         >>> describe_loss(keras.losses.CategoricalCrossentropy(True, label_smoothing=0.1))
-        LossFacts(kind='categorical', from_logits=True, smoothing=0.1)
+        LossFacts(kind='categorical', from_logits=True, smoothing=0.1, summed=False)
         >>> describe_loss("mse").kind is None
         True
     """
@@ -54,7 +56,8 @@ def describe_loss(loss) -> LossFacts:
     if kind is None:
         return LossFacts(None)
     config = loss.get_config()
-    return LossFacts(kind, bool(config["from_logits"]), float(config.get("label_smoothing") or 0))
+    smoothing = float(config.get("label_smoothing") or 0)
+    return LossFacts(kind, bool(config["from_logits"]), smoothing, loss.reduction == "sum")
 
 
 def as_rows(labels: np.ndarray, width: int) -> np.ndarray | None:

@@ -17,8 +17,8 @@ from recipes._quiet import import_tensorflow
 from recipes.errors import DataError, RecipesError, RunError
 from recipes.evaluation.litert import LiteRTModel, read_facts
 
-# How far a row of probabilities may miss 1: by float32 rounding; by that of an int8 softmax, which
-# has steps of 1/256. Logits miss it by far more, on some image at least.
+# How far a row of probabilities may miss 1: by float32 rounding; by that of an int8 softmax of few
+# classes, which has steps of 1/256. Logits miss it by far more, on some image at least.
 _ROUNDING = 1e-4
 _SUM_TOLERANCE = 0.1
 
@@ -39,6 +39,8 @@ class Classifier:
 
     kind: str
     from_logits = False
+    # By which the outputs of an integer file rise; 0 for float.
+    _step = 0.0
 
     def __init__(
         self,
@@ -141,7 +143,9 @@ class Classifier:
             )
         sums = outputs.sum(axis=1, dtype=np.float64)
         errors = np.abs(sums - 1)
-        plausible = np.all(errors <= _SUM_TOLERANCE) and outputs.min() >= 0
+        # Each class may be rounded by half a step, and many classes all down to 0.
+        tolerance = max(_SUM_TOLERANCE, outputs.shape[1] * self._step / 2)
+        plausible = np.all(errors <= tolerance) and outputs.min() >= 0
         if self.from_logits:
             if plausible:
                 raise RecipesError(
@@ -157,8 +161,10 @@ class Classifier:
             )
         if np.all(errors <= _ROUNDING):
             return outputs
-        # An int8 softmax, in a file made by others: its steps of 1/256 leave sums like 0.988.
-        return (outputs / sums[:, np.newaxis]).astype(np.float32)
+        # An int8 softmax: its steps of 1/256 leave sums like 0.988.
+        sums = sums[:, np.newaxis]
+        even = np.full(outputs.shape, 1 / outputs.shape[1])
+        return np.divide(outputs, sums, out=even, where=sums > 0).astype(np.float32)
 
 
 class KerasClassifier(Classifier):
@@ -203,13 +209,14 @@ class KerasClassifier(Classifier):
     def _forward(self):
         """The model as one traced function for batches of any size.
 
-        `model.predict` would trace again for each model and each odd last batch, and TensorFlow
-        warn of it.
+        `model.predict` would trace again for each odd last batch. The concrete function is called:
+        of others TensorFlow counts how often they are traced, over all classifiers, and warns.
         """
         import tensorflow as tf
 
         signature = [tf.TensorSpec([None, *self.model.inputs[0].shape[1:]], tf.float32)]
-        return tf.function(lambda x: self.model(x, training=False), input_signature=signature)
+        function = tf.function(lambda x: self.model(x, training=False), input_signature=signature)
+        return function.get_concrete_function()
 
     def _predict(self, images: np.ndarray, batch_size: int) -> np.ndarray:
         starts = range(0, len(images), batch_size)
@@ -233,6 +240,7 @@ class LiteRTClassifier(Classifier):
 
     def __init__(self, path: str | os.PathLike, threads: int = 1):
         self.litert = LiteRTModel(path, threads)
+        self._step = self.litert.output_step
         facts = read_facts(path)
         contract = dict(facts.get("contract", {}))
         if "provenance" in facts:

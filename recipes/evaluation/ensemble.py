@@ -1,5 +1,6 @@
 """Several classifiers as one, and whatever a caller has as a classifier."""
 
+import copy
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -78,11 +79,16 @@ def as_classifier(model: Any, *, from_logits: bool = False) -> Classifier:
     Raises:
         RunError: If it cannot be loaded or judged.
     """
+    if isinstance(model, EnsembleClassifier) and from_logits:
+        model = model.members
     if isinstance(model, (list, tuple)):
         return EnsembleClassifier([as_classifier(each, from_logits=from_logits) for each in model])
     if isinstance(model, Classifier):
-        return model
-    if isinstance(model, (str, os.PathLike)):
+        if not from_logits:
+            return model
+        # A copy: the caller's own stays as it is.
+        classifier = copy.copy(model)
+    elif isinstance(model, (str, os.PathLike)):
         classifier = load_classifier(model)
     elif hasattr(model, "inputs") and callable(model):
         classifier = KerasClassifier(model)

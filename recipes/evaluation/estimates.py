@@ -31,7 +31,8 @@ class Estimate:
         n: Images that it was measured on.
         method: `"wilson"` (proportions, and F1 through the proportion it is a function of),
             `"percentile"` or `"inversion"` (bootstrap; see `recipes.evaluation.bootstrap`),
-            `"recovery"` (a difference, from the intervals of two), or `None` without an interval.
+            `"recovery"` (a difference, from the intervals of two), `"bonett-price"` (a difference
+            of accuracies on the same images), or `None` without an interval.
         corrected: Of calibration errors alone: the value with the upward bias of noise taken out.
 
     Example:

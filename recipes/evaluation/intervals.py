@@ -39,19 +39,22 @@ def wilson(share: float | None, count: int) -> list[float] | None:
     return list(wilson_interval(round(share * count), count))
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """Return p-values adjusted for being several: their family's error rate is kept.
 
+    `None` stays, and does not count.
+
     Example:
-        >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
-        [0.03, 0.06, 0.06]
+        >>> holm([0.01, None, 0.04, 0.03])
+        [0.03, None, 0.06, 0.06]
 
     Source:
         Holm, "A simple sequentially rejective multiple test procedure", 1979.
     """
-    order = np.argsort(p_values, kind="stable")
-    adjusted, largest = [0.0] * len(p_values), 0.0
-    for rank, index in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = float(largest)
+    known = [index for index, value in enumerate(p_values) if value is not None]
+    adjusted: list[float | None] = [None] * len(p_values)
+    largest = 0.0
+    for rank, index in enumerate(sorted(known, key=lambda index: p_values[index])):
+        largest = max(largest, min(1.0, (len(known) - rank) * p_values[index]))
+        adjusted[index] = largest
     return adjusted

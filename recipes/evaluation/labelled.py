@@ -27,6 +27,7 @@ class Predictions:
             pixels, int64 `(images,)`.
         split: `"train"`, `"validation"` or `"test"`, or `"given"` for images that are no split.
         data: The `ImageData` they were read from, or `None`.
+        named: Whether the class names come with the model or the images, rather than being counted.
     """
 
     probabilities: np.ndarray
@@ -35,6 +36,7 @@ class Predictions:
     sizes: Callable[[], np.ndarray]
     split: str = "given"
     data: Any = None
+    named: bool = True
 
 
 def predict_labelled(
@@ -66,6 +68,12 @@ def predict_labelled(
     return _of_image_data(classifier, data, split)
 
 
+def is_of_a_run(model: Any) -> bool:
+    """Return whether a model, or the first of a list, is a run directory or lies in one."""
+    path = _path(model)
+    return path is not None and os.path.isfile(os.path.join(_folder(path), "recipe.json"))
+
+
 def _of_image_data(classifier, data, split):
     if split not in ("train", "validation", "test"):
         raise DataError(f"split must be train, validation or test, received: {split!r}")
@@ -80,7 +88,7 @@ def _of_image_data(classifier, data, split):
     batches = np.array_split(np.arange(len(chosen)), max(1, len(chosen) // _BATCH))
     probabilities = np.concatenate([classifier.predict(chosen.load(batch)) for batch in batches])
     return Predictions(
-        probabilities, chosen.labels, names, lambda: _sizes(chosen, data.source), split
+        probabilities, chosen.labels, names, lambda: _sizes(chosen, data.source), split, data
     )
 
 
@@ -97,7 +105,13 @@ def _of_pairs(classifier, batches):
     if not truths:
         raise DataError("there are no images to evaluate the model on")
     labels, names = check_labels({"given": np.concatenate(truths)}, classifier.class_names)
-    return Predictions(np.concatenate(probabilities), labels["given"], names, _no_sizes)
+    return Predictions(
+        np.concatenate(probabilities),
+        labels["given"],
+        names,
+        _no_sizes,
+        named=classifier.named,
+    )
 
 
 def _array_batches(images, labels) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -141,18 +155,25 @@ def _load(classifier, model, data, corrupt):
 
 
 def _data_of_run(model):
+    path = _path(model)
+    if path is None:
+        raise RunError("no images to evaluate the model on; name a source, or give images")
+    try:
+        return Run(_folder(path)).load_data()
+    except RunError as error:
+        raise RunError(f"no images to evaluate {path} on; name a source ({error})") from error
+
+
+def _path(model):
+    """Return the path of a model, or of the first of a list, or `None`."""
     if isinstance(model, (list, tuple)) and model:
         model = model[0]
     path = model.path if isinstance(model, Classifier) else model
-    if not isinstance(path, (str, os.PathLike)):
-        raise RunError("no images to evaluate the model on; name a source, or give images")
-    folder = os.fspath(path)
-    if not os.path.isdir(folder):
-        folder = os.path.dirname(os.path.abspath(folder))
-    try:
-        return Run(folder).load_data()
-    except RunError as error:
-        raise RunError(f"no images to evaluate {path} on; name a source ({error})") from error
+    return path if isinstance(path, (str, os.PathLike)) else None
+
+
+def _folder(path):
+    return path if os.path.isdir(path) else os.path.dirname(os.path.abspath(path))
 
 
 def _sizes(split, source):

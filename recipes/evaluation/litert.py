@@ -83,6 +83,7 @@ class LiteRTModel:
         input_shape: `(height, width, channels)`.
         input_dtype: `np.uint8`, `np.int8` or `np.float32`.
         output_dtype: As the file gives it; `__call__` always returns float32.
+        output_step: By which the outputs of an integer file rise; 0 for float.
         batch_size: The only batch size it takes, or `None` if it takes any.
         classes: Number of outputs for an image.
 
@@ -119,6 +120,7 @@ class LiteRTModel:
         self.input_shape = tuple(int(size) for size in self._input["shape"][1:])
         self.input_dtype = self._input["dtype"]
         self.output_dtype = self._output["dtype"]
+        self.output_step = float(self._output["quantization"][0])
         self.classes = int(self._output["shape"][-1])
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
@@ -177,9 +179,11 @@ class LiteRTModel:
     def _as_input(self, images: np.ndarray) -> np.ndarray:
         """Give the images the dtype and the quantisation that the file wants."""
         if not np.issubdtype(self.input_dtype, np.integer) or images.dtype == self.input_dtype:
-            # uint8 into uint8 goes in as it is: our files have scale 1 and zero point 0, and image
-            # models made by others take the bytes of the image whatever scale they state.
             return images.astype(self.input_dtype, copy=False)
+        if self.input_dtype == np.uint8:
+            # Our files have scale 1 and zero point 0, and image models made by others take the
+            # bytes of the image whatever scale they state.
+            return np.clip(np.rint(images), 0, 255).astype(np.uint8)
         scale, zero_point = self._input["quantization"]
         limits = np.iinfo(self.input_dtype)
         levels = np.rint(images.astype(np.float32) / (scale or 1.0)) + zero_point

@@ -39,10 +39,11 @@ def predict(
     from recipes.evaluation.classifier import load_classifier
 
     classifier = load_classifier(model)
-    contract = classifier.contract
-    if not contract:
-        raise RunError(f"{model} does not say what images it takes; it was not made by a recipe")
-    shape, fit = tuple(contract["image_shape"]), contract["fit"]
+    shape, fit = tuple(classifier.contract["image_shape"]), classifier.contract["fit"]
+    if None in shape:
+        raise RunError(
+            f"{model} takes images of any size and does not say which; it was not made by a recipe"
+        )
     decoded = [read_image(path, image_shape=shape, fit=fit) for path in images]
     probabilities = classifier.predict(np.stack(decoded))
     return [

@@ -10,6 +10,7 @@ from scipy import stats
 from callbacks import calibration
 from recipes.errors import DataError, nearest
 from recipes.evaluation.estimates import Estimate, proportion
+from recipes.evaluation.intervals import holm
 
 # Ten images a bin on average; on fewer the error says more of noise than of the model.
 FEWEST_ECE_IMAGES = 150
@@ -107,22 +108,6 @@ def slice_predictions(
         )
     ]
     return tuple(sorted(rows, key=lambda row: (row.accuracy.high, row.accuracy.value)))
-
-
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Return p-values adjusted for their number by Holm's method; `None` stays.
-
-    Example:
-        >>> holm([0.01, None, 0.04, 0.03])
-        [0.03, None, 0.06, 0.06]
-    """
-    known = [index for index, value in enumerate(p_values) if value is not None]
-    adjusted: list[float | None] = [None] * len(p_values)
-    largest = 0.0
-    for rank, index in enumerate(sorted(known, key=lambda index: p_values[index])):
-        largest = max(largest, min(1.0, (len(known) - rank) * p_values[index]))
-        adjusted[index] = largest
-    return adjusted
 
 
 def cut(column: str, values: Any, images: int) -> list[tuple[str, np.ndarray]]:

@@ -32,6 +32,11 @@ def test_diagnose_says_what_is_wrong(tmp_path, capsys):
     assert capsys.readouterr().err.startswith("recipes: no run directory at ")
     assert main(["diagnose", written(tmp_path / "run", [])]) == 2
     assert "has no epoch in its history.jsonl" in capsys.readouterr().err
+    (tmp_path / "run" / "history.jsonl").write_text('{"epoch": 1, "accuracy": 0.5}\n')
+    assert main(["diagnose", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("recipes: the history has no 'loss', only: ")
+    assert said.count("\n") == 1
 
 
 @pytest.mark.slow
@@ -47,3 +52,6 @@ def test_preflight(tiny_source, capsys):
     assert main([*command, "--json", "--steps", "0", *broken]) == 1
     found = json.loads(capsys.readouterr().out)
     assert "learning_rate_high" in [finding["name"] for finding in found["findings"]]
+    assert main([*command, "--steps", "-1"]) == 2
+    expected = "recipes: steps must be an integer of at least 0, received: -1\n"
+    assert capsys.readouterr().err == expected

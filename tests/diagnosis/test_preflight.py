@@ -12,6 +12,8 @@ from recipes.diagnosis.batches import read_batches
 from recipes.diagnosis.callback import PreflightCheck
 from recipes.diagnosis.findings import PreflightError
 from recipes.diagnosis.preflight import preflight
+from recipes.errors import RecipesError
+from recipes.layers import LayerScale
 
 L = keras.layers
 CLASSES = 4
@@ -68,6 +70,15 @@ def residual():
     return keras.Model(inputs, L.Dense(CLASSES, kernel_initializer="zeros")(x))
 
 
+def layer_scaled():
+    """A network of which a branch is as good as 0 by design."""
+    keras.utils.set_random_seed(1)
+    inputs = L.Input((8, 8, 1))
+    x = L.Conv2D(8, 3, padding="same")(L.Rescaling(1 / 127.5, -1)(inputs))
+    x = L.Add()([x, LayerScale(1e-6)(L.Dense(8)(x))])
+    return keras.Model(inputs, head()(L.GlobalAveragePooling2D()(x)))
+
+
 def nested():
     keras.utils.set_random_seed(1)
     inside = keras.Sequential([L.Input((8, 8, 1)), L.Rescaling(1 / 127.5, -1), L.Conv2D(8, 3)])
@@ -91,7 +102,9 @@ HEALTHY = {
         compiled(network()),
         (*some(), np.linspace(0.5, 2, 128).astype("float32")),
     ),
+    "summed loss": lambda: (compiled(network(), SPARSE(True, reduction="sum")), some()),
     "zero by design": lambda: (compiled(residual()), some()),
+    "a branch that starts small": lambda: (compiled(layer_scaled()), some()),
     "nested, dropout": lambda: (compiled(nested()), some()),
     "warm-up from 0": lambda: (
         compiled(network(), optimizer=keras.optimizers.SGD(WARMUP, momentum=0.9)),
@@ -260,25 +273,30 @@ def test_first_loss_is_that_of_training_mode():
     assert found["initial_loss_high"].figures["loss"] > 3
 
 
-def test_figures_against_numpy():
-    model = compiled(
-        network(norm=False), keras.losses.CategoricalCrossentropy(True, label_smoothing=0.1)
-    )
+@pytest.mark.parametrize(
+    "reduction", ["sum_over_batch_size", pytest.param("sum", marks=pytest.mark.slow)]
+)
+def test_figures_against_numpy(reduction):
+    summed = reduction == "sum"
+    loss = keras.losses.CategoricalCrossentropy(True, label_smoothing=0.1, reduction=reduction)
+    model = compiled(network(norm=False), loss)
     images, targets = one_hot()
     weights = np.linspace(0.5, 2, 128).astype("float32")
     found = preflight(model, (images, targets, weights), images=16, batch_size=32)
     logits = np.asarray(model(images), np.float64)
     smoothed = 0.9 * targets + 0.1 / CLASSES
     each = np.log(np.exp(logits).sum(axis=1)) - (smoothed * logits).sum(axis=1)
-    means = (each * weights).reshape(4, 32).mean(axis=1)
-    assert found.figures["initial_loss"] == pytest.approx(means[:4].mean(), rel=1e-5)
-    assert found.figures["log_classes"] == pytest.approx(np.log(CLASSES) * weights.mean())
+    images_each = 32 if summed else 1
+    expected = (each * weights).mean() * images_each
+    assert found.figures["initial_loss"] == pytest.approx(expected, rel=1e-5)
+    chance = np.log(CLASSES) * weights.mean() * images_each
+    assert found.figures["log_classes"] == pytest.approx(chance)
     shares = np.average(targets, axis=0, weights=weights)
     assert found.figures["prior_entropy"] == pytest.approx(
-        -(shares * np.log(shares)).sum() * weights.mean()
+        -(shares * np.log(shares)).sum() * weights.mean() * images_each
     )
     row = smoothed[0]
-    floor = -(row * np.log(row)).sum() * weights[:16].mean()
+    floor = -(row * np.log(row)).sum() * (weights[:16].sum() if summed else weights[:16].mean())
     assert found.figures["overfit_floor"] == pytest.approx(floor)
     assert found.figures["overfit_loss"] > floor
     activations = np.asarray(
@@ -375,7 +393,7 @@ def test_a_softmax_of_several_labels_is_not_looked_for():
 )
 def test_mistakes_are_one_line(arguments, message):
     given = {"model": compiled(network(), metrics=[]), "data": some(), **arguments}
-    with pytest.raises(ValueError, match=message) as caught:
+    with pytest.raises(RecipesError, match=message) as caught:
         preflight(given.pop("model"), given.pop("data"), **given)
     assert "\n" not in str(caught.value)
 

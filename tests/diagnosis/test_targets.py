@@ -39,17 +39,18 @@ def test_two_softmaxes_stick_where_a_search_ends(classes):
 @pytest.mark.parametrize(
     ("loss", "expected"),
     [
-        ("sparse_categorical_crossentropy", ("sparse", False, 0.0)),
-        (keras.losses.categorical_crossentropy, ("categorical", False, 0.0)),
-        (keras.losses.BinaryCrossentropy(True, 0.2), ("binary", True, 0.2)),
-        (keras.losses.SparseCategoricalCrossentropy(True), ("sparse", True, 0.0)),
-        (keras.losses.CategoricalFocalCrossentropy(), (None, None, 0.0)),
-        (lambda true, predicted: 0.0, (None, None, 0.0)),
+        ("sparse_categorical_crossentropy", ("sparse", False, 0.0, False)),
+        (keras.losses.categorical_crossentropy, ("categorical", False, 0.0, False)),
+        (keras.losses.BinaryCrossentropy(True, 0.2), ("binary", True, 0.2, False)),
+        (keras.losses.SparseCategoricalCrossentropy(True), ("sparse", True, 0.0, False)),
+        (keras.losses.CategoricalCrossentropy(reduction="sum"), ("categorical", False, 0.0, True)),
+        (keras.losses.CategoricalFocalCrossentropy(), (None, None, 0.0, False)),
+        (lambda true, predicted: 0.0, (None, None, 0.0, False)),
     ],
 )
 def test_describes_losses(loss, expected):
     facts = targets.describe_loss(loss)
-    assert (facts.kind, facts.from_logits, facts.smoothing) == expected
+    assert (facts.kind, facts.from_logits, facts.smoothing, facts.summed) == expected
 
 
 @pytest.mark.parametrize(

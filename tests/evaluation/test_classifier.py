@@ -12,6 +12,7 @@ import tensorflow as tf
 from recipes.errors import DataError, RecipesError, RunError
 from recipes.evaluation.classifier import KerasClassifier, LiteRTClassifier, load_classifier
 from recipes.evaluation.litert import measure_latency, read_facts, runtime_name
+from recipes.evaluation.predict import predict
 from recipes.layers import CalibratedSoftmax, FusedBatchNormalization
 from tuning import export_tflite
 
@@ -118,6 +119,13 @@ def test_models_made_elsewhere():
     np.testing.assert_allclose(classifier.predict(IMAGES[..., :1]).sum(axis=1), 1, atol=1e-6)
 
 
+def test_tensorflow_does_not_warn_of_many_models_in_turn(monkeypatch, caplog):
+    monkeypatch.setattr(tf.get_logger(), "propagate", True)
+    for _ in range(6):
+        KerasClassifier(build(keras.layers.Softmax())).predict(IMAGES)
+    assert "retracing" not in caplog.text
+
+
 def test_outputs_that_are_not_probabilities():
     for end, message in (
         (keras.layers.Identity(), "does it end in logits"),
@@ -128,21 +136,24 @@ def test_outputs_that_are_not_probabilities():
             KerasClassifier(build(end)).predict(IMAGES)
 
 
-def foreign(path, *, batch=None, labels=None, **settings):
-    """Write a .tflite file as others do, by TensorFlow's converter alone."""
+def foreign(path, *, batch=None, labels=None, unit=1.0, **settings):
+    """Write a .tflite file as others do, by TensorFlow's converter alone.
+
+    A step of a pixel is `unit` for the model.
+    """
     from tuning._capture import captured_output
 
     kernel = np.random.default_rng(1).normal(size=(8 * 6 * 3, 3)).astype(np.float32) / 2000
 
     def function(images):
-        return tf.nn.softmax(tf.reshape(images, (batch or -1, 8 * 6 * 3)) @ kernel)
+        return tf.nn.softmax(tf.reshape(images, (batch or -1, 8 * 6 * 3)) @ (kernel / unit))
 
     signature = [tf.TensorSpec((batch, 8, 6, 3), tf.float32)]
     concrete = tf.function(function, input_signature=signature).get_concrete_function()
     converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], tf.Module())
     if settings:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        examples = IMAGES.astype(np.float32)[:, np.newaxis]
+        examples = np.float32(unit) * IMAGES.astype(np.float32)[:, np.newaxis]
         converter.representative_dataset = lambda: ([image] for image in examples)
         for name, value in settings.items():
             setattr(converter, name, value)
@@ -162,6 +173,7 @@ def foreign(path, *, batch=None, labels=None, **settings):
         ({"batch": 1}, 1e-5),
         ({"batch": 4}, 1e-5),
         ({"inference_input_type": tf.uint8, "inference_output_type": tf.uint8}, 0.02),
+        ({"inference_input_type": tf.uint8, "unit": 1 / 128}, 0.02),
         ({"inference_input_type": tf.int8, "inference_output_type": tf.int8}, 0.02),
         ({"inference_input_type": tf.int8, "inference_output_type": tf.float32}, 0.02),
     ],
@@ -175,6 +187,8 @@ def test_tflite_files_made_elsewhere(tmp_path, settings, tolerance):
         probabilities = classifier.predict(IMAGES, batch_size=batch_size)
         np.testing.assert_allclose(probabilities, expected, atol=tolerance)
         np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-4)
+    floats = IMAGES.astype(np.float32)
+    np.testing.assert_allclose(classifier.predict(floats), expected, atol=tolerance)
     assert measure_latency(tmp_path / "m.tflite", runs=2)["median"] > 0
 
 
@@ -269,6 +283,11 @@ def test_models_of_another_form(tmp_path):
     keras.Model(image, keras.layers.Conv2D(2, 1)(image)).save(tmp_path / "map.keras")
     with pytest.raises(RunError, match="must give one row of classes an image"):
         load_classifier(tmp_path / "map.keras")
+    image = keras.Input((None, None, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(image)
+    keras.Model(image, keras.layers.Softmax()(pooled)).save(tmp_path / "any.keras")
+    with pytest.raises(RunError, match="takes images of any size and does not say which"):
+        predict(tmp_path / "any.keras", ["cat.jpg"])
 
 
 def test_latency(run):

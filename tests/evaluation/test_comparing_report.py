@@ -324,6 +324,7 @@ def test_mean_interval_is_students():
 
 def test_holm_is_the_published_example():
     # Ordered: 0.005 * 4, 0.01 * 3, 0.03 * 2, then 0.04 * 1 raised to the one before.
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    p_values = [0.01, 0.04, 0.03, 0.005, None]
+    assert holm(p_values) == pytest.approx([0.03, 0.06, 0.06, 0.02, None])
     assert holm([0.9, 0.8]) == [1.0, 1.0]
     assert holm([]) == []

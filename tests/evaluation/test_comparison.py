@@ -97,6 +97,14 @@ def test_a_model_against_itself_differs_in_nothing(pair):
         assert estimate.low <= 0 <= estimate.high
 
 
+def test_a_difference_of_accuracy_has_a_width_where_the_two_never_disagree():
+    first, second = (np.repeat([[share, 1 - share]], 50, axis=0) for share in (0.9, 0.8))
+    found = compare_predictions(first, second, [0] * 45 + [1] * 5, ["cat", "dog"], bootstrap=100)
+    half = 1.959964 * np.sqrt((1 / 52 + 1 / 52) / 52)
+    assert found.differences["accuracy"].interval == pytest.approx((-half, half), abs=1e-6)
+    assert found.differences["accuracy"].method == "bonett-price"
+
+
 def test_swapping_changes_signs(pair, comparison):
     first, second, labels = pair
     swapped = compare_predictions(second, first, labels, NAMES, bootstrap=300, seed=1)

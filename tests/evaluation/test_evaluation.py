@@ -13,6 +13,8 @@ from sklearn import metrics as reference
 from recipes import load_classifier, load_data
 from recipes.cli import main
 from recipes.errors import ConfigError, DataError, RecipesError, RunError
+from recipes.evaluation.classifier import KerasClassifier
+from recipes.evaluation.ensemble import EnsembleClassifier
 from recipes.evaluation.evaluate import evaluate
 from recipes.evaluation.evaluation import MEASURES, Evaluation, evaluate_predictions
 from recipes.evaluation.labelled import Predictions
@@ -128,7 +130,10 @@ def test_numbers_equal_scikit_learn(evaluation, expected, labels):
     assert {part.value for part in evaluation.slices} == set(NAMES)
 
 
-@pytest.mark.parametrize("form", ["file", "tflite", "classifier", "folder", "logits"])
+@pytest.mark.parametrize(
+    "form",
+    ["file", "tflite", "classifier", "folder", "logits", "logits classifier", "logits ensemble"],
+)
 def test_every_form_of_a_model(form, files, images, labels, logits_model, evaluation):
     given = {
         "file": files / "model.keras",
@@ -136,8 +141,10 @@ def test_every_form_of_a_model(form, files, images, labels, logits_model, evalua
         "classifier": load_classifier(files / "model.tflite"),
         "folder": files,
         "logits": logits_model,
+        "logits classifier": KerasClassifier(logits_model),
+        "logits ensemble": EnsembleClassifier([KerasClassifier(logits_model)] * 2),
     }[form]
-    logits = form == "logits"
+    logits = form.startswith("logits")
     found = evaluate(given, (images, labels), bootstrap=0, from_logits=logits)
     assert found["accuracy"] == evaluation["accuracy"]
     assert found["nll"] == pytest.approx(evaluation["nll"], abs=1e-4)

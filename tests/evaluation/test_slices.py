@@ -72,13 +72,6 @@ def test_numbers_are_cut_at_quartiles():
     assert sum(int(chosen.sum()) for _, chosen in heaped) == 110, "ties are in one part"
 
 
-def test_holm_equals_the_definition():
-    p_values = [0.01, 0.04, 0.03, 0.005, None]
-    # Sorted: .005 * 4, .01 * 3, .03 * 2, .04 * 1, each at least the one before.
-    assert slices.holm(p_values) == pytest.approx([0.03, 0.06, 0.06, 0.02, None])
-    assert slices.holm([]) == []
-
-
 def test_what_evaluate_takes_as_slices():
     labels = np.array([0, 1, 1])
     sizes = np.array([10, 20, 30])

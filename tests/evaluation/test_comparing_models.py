@@ -1,0 +1,80 @@
+"""`compare` of models and runs: on the same images and classes, or not at all."""
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from recipes import load_data
+from recipes.cli import main
+from recipes.config import Recipe
+from recipes.errors import DataError
+from recipes.evaluation.comparison import compare
+from recipes.evaluation.evaluate import evaluate
+from recipes.layers import CalibratedSoftmax
+from recipes.run import Run
+
+NAMES = ["cat", "dog"]
+
+
+def build(seed, side=4, names=NAMES):
+    layers = keras.layers
+    kernel = keras.initializers.RandomNormal(stddev=0.01, seed=seed)
+    end = CalibratedSoftmax(1.0, class_names=names) if names else layers.Softmax()
+    dense = layers.Dense(2, kernel_initializer=kernel)
+    return keras.Sequential([layers.Input((side, side, 3)), layers.Flatten(), dense, end])
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder, generator = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    for name in NAMES:
+        (folder / name).mkdir()
+        for index in range(20):
+            pixels = generator.integers(0, 256, (8, 8, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{index}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(photos, tmp_path_factory):
+    """Return runs of one folder: `b` of another split than `a`, `c` of the same in another size."""
+    top, found = tmp_path_factory.mktemp("runs"), {}
+    for name, seed, side in (("a", 0, 4), ("b", 1, 4), ("c", 0, 8)):
+        data = load_data(photos, image_size=side, seed=seed)
+        Run.create(top / name, Recipe(name="demo"), data.to_dict(), {"format_version": 1})
+        build(seed, side).save(top / name / "model.keras")
+        found[name] = top / name
+    return found
+
+
+def test_runs_of_other_splits_are_not_compared(runs, capsys):
+    message = "on the same images, received the test images of .*photos.* and the test images of"
+    with pytest.raises(DataError, match=message):
+        compare(runs["a"], runs["b"], bootstrap=0)
+    command = ["evaluate", str(runs["a"]), "--bootstrap", "0"]
+    assert main([*command, "--against", str(runs["b"])]) == 2
+    assert "must be judged on the same images" in capsys.readouterr().err
+    assert main([*command, "--against", str(runs["c"] / "model.keras")]) == 0
+    judged = [evaluate(runs["a"], split=split, bootstrap=0) for split in ("test", "validation")]
+    with pytest.raises(DataError, match="the test images of .* and the validation images of"):
+        compare(*judged, bootstrap=0)
+
+
+def test_a_model_is_judged_on_the_images_of_the_run(runs):
+    data, model = Run(runs["a"]).load_data(), build(2)
+    found = compare(runs["a"], model, bootstrap=20)
+    split = data.splits["test"]
+    guess = np.asarray(model(split.load(range(len(split))).astype("float32"))).argmax(axis=1)
+    assert found.second["accuracy"] == (guess == split.labels).mean()
+    assert found.to_dict() == compare(runs["a"], model, data, bootstrap=20).to_dict()
+
+
+def test_counted_classes_are_no_names():
+    images = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 3), np.uint8)
+    data = images, np.arange(20) % 2
+    for pair in ((build(1), build(2, names=None)), (build(2, names=None), build(1))):
+        found = compare(*pair, data, bootstrap=0)
+        assert [row.name for row in found.per_class] == NAMES
+    with pytest.raises(DataError, match=r"same classes in the same order.*2 \(dog, cat"):
+        compare(build(1), build(1, names=NAMES[::-1]), data, bootstrap=0)
