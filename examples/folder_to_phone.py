@@ -17,7 +17,7 @@ from tuning import train_and_export
 
 
 def main():
-    """Train, export, and classify the first image with the file that would ship."""
+    """Train, export, and classify a test image with the file that would ship."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photos", nargs="?", help="folder with one folder of images a class")
     parser.add_argument("out", nargs="?", help="folder for the run")
@@ -35,7 +35,7 @@ def main():
         f"{run.path(shipped['file'])}: {shipped['bytes'] / 1000:.0f} kB, measured accuracy "
         f"{100 * shipped['accuracy']:.1f} %"
     )
-    image = next(path for path in sorted(folder.rglob("*")) if path.is_file())
+    image = run.load_data().splits["test"].paths[0]
     print(predict(run.path(shipped["file"]), [image], top=1)[0])
     print(f"report: {run.path('report.html')}")
 

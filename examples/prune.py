@@ -76,8 +76,9 @@ def work(run, out, options):
 
 
 def labelled(split, count=1000):
-    """Return the first images of a split in batches, with their labels."""
-    chosen = np.arange(min(count, len(split)))
+    """Return images from all over a split in batches, with their labels."""
+    # A folder is read class by class: the first images would be those of few classes.
+    chosen = np.linspace(0, len(split) - 1, min(count, len(split))).astype(int)
     return tf.data.Dataset.from_tensor_slices((split.load(chosen), split.labels[chosen])).batch(100)
 
 

@@ -1,6 +1,7 @@
 """Keeps the chatter of native libraries off the screen, and shows it when it matters."""
 
 import contextlib
+import logging
 import os
 import sys
 import tempfile
@@ -44,6 +45,7 @@ def captured_output(understood: type[Exception] | tuple = ()) -> Iterator[None]:
                 _flush()
                 os.dup2(saved[0], 1)
                 os.dup2(saved[1], 2)
+                _remove_handlers(held)
         except understood:
             raise
         except BaseException:
@@ -53,6 +55,16 @@ def captured_output(understood: type[Exception] | tuple = ()) -> Iterator[None]:
         finally:
             for descriptor in saved:
                 os.close(descriptor)
+
+
+def _remove_handlers(stream) -> None:
+    """Take off the root logger what would go on writing to a stream that is about to be closed.
+
+    absl, by which TF-Lite warns, gives a root logger without handlers one on standard error.
+    """
+    for handler in list(logging.root.handlers):
+        if getattr(handler, "stream", None) is stream:
+            logging.root.removeHandler(handler)
 
 
 def _flush() -> None:

@@ -19,6 +19,8 @@ from tuning.compression_report import FILES, CompressionReport
 if TYPE_CHECKING:
     import keras
 
+    from recipes.data import ImageData
+
 FORMAT_VERSION = 1
 FINAL = "model.tflite"
 _PLAN, _SENSITIVITY, _RECIPE, _LOG = "plan.json", "sensitivity.json", "replay.json", "compress.log"
@@ -34,7 +36,7 @@ class CompressionFolder:
         data: Its images.
 
     Attributes:
-        identity: `model_sha256` and `data_fingerprint`.
+        identity: `model_sha256`, `data_fingerprint` and `validation_sha256`.
 
     Raises:
         RunError: If it cannot be written, or holds something else.
@@ -45,13 +47,9 @@ class CompressionFolder:
         self.identity = {
             "model_sha256": model_digest(model),
             "data_fingerprint": data.fingerprint,
+            "validation_sha256": validation_digest(data),
         }
-        plan = {
-            "format_version": FORMAT_VERSION,
-            **self.identity,
-            "validation_sha256": _labels_digest(data.splits["validation"]),
-            **arguments,
-        }
+        plan = {"format_version": FORMAT_VERSION, **self.identity, **arguments}
         with self._writing():
             if (path / _PLAN).exists():
                 self._compare(plan)
@@ -75,24 +73,29 @@ class CompressionFolder:
 
     @property
     def finished(self) -> bool:
-        """Whether the ladder was climbed to its end and the report written."""
+        """Whether the ladder was climbed to its end, nothing failed, and the report is written."""
         if not (self.path / FILES[0]).exists():
             return False
-        return bool(CompressionReport.load(self.path).facts.get("complete"))
+        report = CompressionReport.load(self.path)
+        failed = any(row["status"] == "failed" for row in report.candidates)
+        return bool(report.facts.get("complete")) and not failed
 
     def file(self, name: str) -> Path:
         """Return the path of a candidate's file."""
         return self.path / "candidates" / f"{name}.tflite"
 
     def rows(self) -> dict[str, dict[str, Any]]:
-        """Return what is known of the candidates that are done, in the order of the ladder."""
+        """Return what is known of the candidates that were made, in the order of the ladder.
+
+        Those that failed are left out: what they lacked may have been installed since.
+        """
         rows = {}
         for name in CANDIDATES:
             path = self.file(name).with_suffix(".json")
             if not path.exists():
                 continue
             row = read_json(path)
-            if row["status"] != "measured" or self._is_whole(name, row):
+            if row["status"] == "measured" and self._is_whole(name, row):
                 rows[name] = row
         return rows
 
@@ -173,8 +176,9 @@ def model_digest(model: "keras.Model") -> str:
     return digest.hexdigest()
 
 
-def _labels_digest(split) -> str:
+def validation_digest(data: "ImageData") -> str:
     """Tell validation splits apart: by their labels, and by the images where these are at hand."""
+    split = data.splits["validation"]
     digest = hashlib.sha256(np.ascontiguousarray(split.labels).tobytes())
     if split.images is not None:
         digest.update(np.ascontiguousarray(split.images))

@@ -10,9 +10,8 @@ from keras import ops
 from recipes.errors import ConfigError, nearest
 from recipes.layers.calibrated_softmax import CalibratedSoftmax
 from recipes.models.replay import check_replayable, trace
+from tuning._fine_tuning import ending
 
-# What hands on what the layer before gives.
-_PASSING = ("Identity", "Dropout", "Flatten", "Reshape")
 # Below it, a probability says that its logit is at least 69 under the sum of all.
 _LEAST_PROBABILITY = 1e-30
 # Of images whose height or width is free, to look what a model gives.
@@ -233,7 +232,7 @@ def _check_classes(student, teacher):
             f"student {student.name!r} has {counts[0]} classes, teacher {teacher.name!r} has "
             f"{counts[1]}: expected the same"
         )
-    names = [getattr(_ending(model)[0], "class_names", None) for model in (student, teacher)]
+    names = [getattr(ending(model)[0], "class_names", None) for model in (student, teacher)]
     if None not in names and names[0] != names[1]:
         place = next(number for number in range(counts[0]) if names[0][number] != names[1][number])
         raise ConfigError(
@@ -242,31 +241,13 @@ def _check_classes(student, teacher):
         )
 
 
-def _ending(model):
-    """Return the layer that makes the output, what may come after it aside, and its activation."""
-    graph = trace(model, open_composites=False)
-    makers = {value.number: call for call in graph.calls for value in call.outputs}
-    call = makers.get(graph.outputs[0].number)
-    while call is not None:
-        layer = call.operation
-        kind = type(layer).__name__
-        activation = getattr(layer, "activation", None)
-        activation = keras.activations.serialize(activation) if callable(activation) else "linear"
-        if isinstance(layer, (CalibratedSoftmax, keras.layers.Softmax)) or kind == "Softmax":
-            activation = "softmax"
-        if activation != "linear" or kind not in (*_PASSING, "Activation"):
-            return layer, activation
-        call = makers.get(call.inputs[0].number)
-    return None, "linear"
-
-
 def _logits_of(model):
     """Return a tensor of the model's graph and how it becomes logits.
 
     The second is `None` where it is logits, or else by what the logarithm is to be multiplied.
     """
     output = model.outputs[0]
-    layer, activation = _ending(model)
+    layer, activation = ending(model)
     if activation not in ("softmax", "linear"):
         raise ConfigError(
             f"{model.name!r} ends with {activation}, expected logits or a softmax over the classes"

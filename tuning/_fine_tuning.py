@@ -17,7 +17,7 @@ from tuning.kernels import calls_of
 
 _LOG = logging.getLogger("keras_recipes.fine_tuning")
 # What hands on what the layer before gives, but for its form.
-_PASSING = ("Identity", "Dropout", "Flatten", "Reshape")
+_PASSING = ("Activation", "Dropout", "Flatten", "Identity", "Reshape")
 _ENDS = {"Softmax": "softmax", "CalibratedSoftmax": "softmax", "Sigmoid": "sigmoid"}
 
 
@@ -133,13 +133,52 @@ def check_data(data, model: keras.Model, name: str = "data"):
 
 
 def find_objective(model: keras.Model, batch) -> Objective:
-    """Return the loss that goes with the end of a model and the form of its labels."""
+    """Return the loss that goes with the end of a model and the form of its labels.
+
+    Raises:
+        DataError: If there is none.
+    """
     classes = model.outputs[0].shape[-1]
-    end = _end(model)
+    _, end = ending(model)
+    soft = tuple(batch[1].shape[1:]) == (classes,)
+    if end == "sigmoid" and classes > 1 and not soft:
+        raise DataError(
+            f"the model ends in a sigmoid for each of {classes} classes: expected labels of shape "
+            f"(n, {classes}) of 0 and 1, received class numbers"
+        )
     if classes == 1 or end == "sigmoid":
         return Objective("binary", end != "sigmoid")
-    soft = tuple(batch[1].shape[1:]) == (classes,)
     return Objective("categorical" if soft else "sparse", end != "softmax")
+
+
+def ending(model: keras.Model):
+    """Return the layer that makes the outputs, what only hands them on aside, and its activation.
+
+    Returns:
+        The layer, and the name of what it ends in: `"softmax"`, `"sigmoid"`, `"linear"` for
+        logits, or that of another activation.
+    """
+    graph = trace(model, open_composites=False)
+    makers = {value.number: call for call in graph.calls for value in call.outputs}
+    call = makers.get(graph.outputs[0].number)
+    while call is not None:
+        layer, kind = call.operation, type(call.operation).__name__
+        activation = getattr(layer, "activation", None)
+        activation = keras.activations.serialize(activation) if callable(activation) else "linear"
+        activation = _ENDS.get(kind, activation)
+        if activation != "linear" or kind not in _PASSING:
+            return layer, activation
+        call = makers.get(call.inputs[0].number)
+    return None, "linear"
+
+
+def say_left_out(twin, log: logging.Logger) -> None:
+    """Warn of layers such as augmentation that the tf_keras twin is trained without."""
+    if twin.left_out:
+        log.warning(
+            "trained on without %d layers that act in training alone, %r the first",
+            *(len(twin.left_out), twin.left_out[0]),
+        )
 
 
 def count_steps(data, steps_per_epoch: int | None) -> int:
@@ -239,27 +278,6 @@ def _fits(shape, expected):
     return len(shape) == len(expected) and all(
         wanted in (None, size) for size, wanted in zip(shape, expected, strict=True)
     )
-
-
-def _end(model):
-    """Return `"softmax"`, `"sigmoid"` or `"logits"`: what the last layer makes."""
-    graph = trace(model)
-    makers = {value.number: call for call in graph.calls for value in call.outputs}
-    call = makers.get(graph.outputs[0].number)
-    while call is not None:
-        kind = type(call.operation).__name__
-        if kind in _ENDS:
-            return _ENDS[kind]
-        name = keras.activations.serialize(getattr(call.operation, "activation", None) or _linear)
-        if name in ("softmax", "sigmoid"):
-            return name
-        if kind not in _PASSING and not (kind == "Activation" and name == "linear"):
-            return "logits"
-        call = makers.get(call.inputs[0].number)
-    return "logits"
-
-
-_linear = keras.activations.linear
 
 
 def _plain(epochs):

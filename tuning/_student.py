@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import re
 from typing import TYPE_CHECKING, Any
 
 from recipes.errors import ConfigError
@@ -111,19 +110,17 @@ def _smaller(name: str, width: float | None) -> Student:
     if own is not None:
         half = (width or own) / 2
         return Student(name, max(1, int(half)) if isinstance(own, int) else half)
-    from recipes.models import list_models
+    from recipes.models import siblings
 
-    pattern = re.sub(r"[0-9]+", "([0-9]+)", re.escape(name), count=1)
-    depth = re.search(r"[0-9]+", name)
-    found = [re.fullmatch(pattern, other) for other in list_models()] if depth else []
-    depths = {int(match[1]): match[0] for match in found if match}
-    lesser = sorted(other for other in depths if other < int(depth[0])) if depth else []
+    depths = siblings(name)
+    own_depth = next((depth for depth, other in depths.items() if other == name), 0)
+    lesser = [depth for depth in depths if depth < own_depth]
     if not lesser:
         raise ConfigError(
             f"student is missing: {name} has neither a free width nor a smaller sibling; give the "
             "name of a network, such as student='mobilenet_v2@0.35'"
         )
-    halves = [other for other in lesser if other <= int(depth[0]) / 2]
+    halves = [depth for depth in lesser if depth <= own_depth / 2]
     return Student(depths[halves[-1] if halves else lesser[0]])
 
 

@@ -54,7 +54,8 @@ class Workshop:
 
     Args:
         model: The trained classifier.
-        data: Its images; only those of the split `"train"` are used.
+        data: Its images; only those of the split `"train"` are used, and those of `"validation"` to
+            calibrate a student.
         settings: See there.
         folder: For what is kept between candidates, such as the pruned model.
         batches: Gives the batches to train so many epochs on, with hard labels if asked for; by

@@ -17,6 +17,7 @@ from tuning._fine_tuning import (
     find_objective,
     one_of,
     plain_copy,
+    say_left_out,
     whole_number,
 )
 from tuning.kernels import choose, find_kernels
@@ -60,7 +61,8 @@ def cluster(
             and the largest weight; `"density"`: by the distribution of the weights; `"random"`.
         layers: Names of layers or patterns such as `"stage3_*"`; by default every convolution and
             dense layer but the first and the last. Depthwise convolutions cannot be clustered.
-        preserve_sparsity: Keep the zeros of all layers where they are, as after `prune`.
+        preserve_sparsity: Keep the zeros of all layers where they are, as after `prune`; depthwise
+            convolutions are left out.
         epochs: Passes over the data.
         steps_per_epoch: As for `prune`.
         optimizer: As for `prune`.
@@ -141,6 +143,7 @@ def _fit(model, names, clusters, initialization, preserve_sparsity, fitting, rec
     from tuning._keras2.clustering import cluster_twin
 
     twin = to_tf_keras(model)
+    say_left_out(twin, _LOG)
     in_twin = twin_names(twin, names)
     arrays = {in_twin[name]: kernel.array for name, kernel in kernels_by_name(model, names).items()}
     settled = {name for name, array in arrays.items() if len(np.unique(array)) <= clusters}

@@ -11,9 +11,14 @@ from typing import TYPE_CHECKING, Any
 from recipes.errors import ConfigError, RunError
 from recipes.files import atomic_path, read_json
 from tuning._climb import Climb
-from tuning._compression_folder import FINAL, CompressionFolder, model_digest
+from tuning._compression_folder import (
+    FINAL,
+    CompressionFolder,
+    model_digest,
+    validation_digest,
+)
 from tuning._validation_images import with_validation
-from tuning.accuracy_aware import METHODS, check_arguments
+from tuning.accuracy_aware import CANDIDATES, METHODS, check_arguments
 from tuning.candidate_exam import file_facts
 from tuning.candidates import Settings, Workshop
 from tuning.compression_report import CompressionReport
@@ -57,7 +62,8 @@ def compress(
     calibration and fine-tuning use training images; test images are looked at once, at the end.
 
     A run that was killed goes on with the same call: finished candidates are read from `out`. A
-    candidate that fails is noted with its reason, and the others go on.
+    candidate that fails is noted with its reason, and the others go on; the same call tries it
+    again.
 
     Args:
         model_or_run: Keras classifier that takes images in `[0, 255]` and gives probabilities; or a
@@ -135,6 +141,7 @@ def replay(
     data: Any = None,
     *,
     path: str | os.PathLike,
+    validation: Any = None,
 ) -> Path:
     """Make a file again that `compress` chose, to the same bytes, without trying anything.
 
@@ -143,6 +150,8 @@ def replay(
         model: The same model, as for `compress`.
         data: The same images, as for `compress`.
         path: Where to write, ending in `.tflite`.
+        validation: As for `compress`; a distilled file is calibrated on these images, no other
+            file depends on them.
 
     Returns:
         `path`.
@@ -163,8 +172,12 @@ def replay(
     model, data, _, training = _resolve(model, data, path)
     batches = training and _recipe_batches(training, data, settings)
     found = {"model_sha256": model_digest(model), "data_fingerprint": data.fingerprint}
+    if CANDIDATES[recipe["candidate"]].method == "distillation":
+        data = with_validation(data, validation)
+        found["validation_sha256"] = validation_digest(data)
     for name, value in found.items():
-        if recipe[name] != value:
+        # Recipes of before say nothing of validation images.
+        if recipe.get(name, value) != value:
             raise RunError(
                 f"{name.split('_')[0]} is not that of the recipe: {name} {value[:12]}, expected "
                 f"{recipe[name][:12]}"
@@ -258,11 +271,17 @@ def _recipe_batches(recipe, data, settings):
     from recipes.training import training_pipeline
 
     def batches(epochs, hard_labels):
-        changes = {"training.epochs": epochs, "training.seed": settings.seed}
+        changes = {
+            "training.epochs": epochs,
+            "training.seed": settings.seed,
+            # Its phases have no say in the batches, and more epochs than these.
+            "transfer.weights": None,
+        }
         if hard_labels:
             # A teacher's answer is smooth already.
             changes["augmentation.label_smoothing"] = 0.0
-        return training_pipeline(recipe.override(changes), data, settings.batch_size)
+        size = min(settings.batch_size, len(data.splits["train"]))
+        return training_pipeline(recipe.override(changes), data, size)
 
     return batches
 

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from callbacks.schedules import WarmupDecay
+from recipes.compiling import whole_executions
 from recipes.errors import ConfigError, RecipesError, nearest
 from tuning._distillation_loss import DistillationLoss, LabelAccuracy, label_hits
 from tuning._distillation_model import check_pair, distillation_model
@@ -84,8 +85,9 @@ def distill(
         callbacks: Keras callbacks. Their `model` has the student's layers and weights and gives
             logits: `Validation(images, labels)` needs no `from_logits`.
         jit_compile: As for `model.compile`.
-        steps_per_execution: As for `model.compile`. Above 1, Keras 3.15 fails under a
-            `MirroredStrategy`, with and without a teacher.
+        steps_per_execution: As for `model.compile`; with `steps_per_epoch` the most of which whole
+            ones fill an epoch. Above 1, Keras 3.15 fails under a `MirroredStrategy`, with and
+            without a teacher.
         run_directory: Folder for `distillation.json`: arguments, the measures of each epoch.
             Written anew after each epoch; made if it is missing.
         seed: Of the random numbers.
@@ -124,6 +126,8 @@ def distill(
         if validation_data is not None:
             check_data(validation_data, taught, "validation_data")
         steps = count_steps(data, steps_per_epoch)
+        if steps_per_epoch is not None:
+            steps_per_execution = whole_executions(steps_per_execution, steps)
         model.compile(
             make_optimizer(steps * epochs),
             loss=loss,

@@ -141,7 +141,8 @@ def sensitivity(
         model: Functional or sequential Keras 3 classifier of one input and one output of shape
             `(batch, classes)`.
         data: `tf.data.Dataset` of batches `(images, labels)` to measure on, held in memory;
-            some 1,000 images tell layers apart. Not the test images: choices follow from it.
+            some 1,000 images of all classes tell layers apart: not the first ones of images that
+            lie class by class. Not the test images: choices follow from it.
         sparsities: Shares of zeros to try, in (0, 1).
         layers: As for `prune`.
 
@@ -150,7 +151,7 @@ def sensitivity(
         DataError: If the data is empty, endless, or does not fit the model.
 
     Example:
-        >>> found = sensitivity(model, validation.take(10))               # doctest: +SKIP
+        >>> found = sensitivity(model, validation)                        # doctest: +SKIP
         >>> print(found)                                                  # doctest: +SKIP
         >>> prune(model, batches, targets=allocate(found, 0.8))           # doctest: +SKIP
 

@@ -56,6 +56,7 @@ def train_and_export(
     """
     from recipes.training import load_recipe_data, resolve_recipe, train
 
+    _check_precisions(precisions)
     recipe = resolve_recipe(recipe)
     # Before the images, for which TensorFlow may be needed: it must know the cluster first.
     devices = open_devices(strategy)
@@ -91,6 +92,7 @@ def resume_and_export(
     """
     from recipes.training import train
 
+    _check_precisions(precisions)
     devices = open_devices(strategy)
     devices.agree(lambda: check_output(directory, resume=True), chief_only=True)
     with devices.run_folder(directory, resume=True, checkpoints=False) as folder:
@@ -128,6 +130,14 @@ def export_again(
             f"{directory} is not finished; go on with: recipes train --resume {directory}"
         )
     return _finish(run, data or run.load_data(), precisions).export
+
+
+def _check_precisions(precisions):
+    """Raise `ConfigError` for an unknown one, before hours of training."""
+    from tuning.tflite import known_precision
+
+    for precision in precisions:
+        known_precision(precision)
 
 
 def _finish(run, data, precisions, say=None):

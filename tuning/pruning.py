@@ -17,6 +17,7 @@ from tuning._fine_tuning import (
     find_objective,
     one_of,
     plain_copy,
+    say_left_out,
     share,
     whole_number,
 )
@@ -266,6 +267,8 @@ def _prune_round(pruned, aims, number, rounds, structure, schedule, fitting, rec
     from tuning._keras2.pruning import Aim, prune_twin
 
     twin = to_tf_keras(pruned)
+    if number == 1:
+        say_left_out(twin, _LOG)
     names = twin_names(twin, aims)
     planned = {
         names[name]: Aim(staged(value, number - 1, rounds), staged(value, number, rounds))

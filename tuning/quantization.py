@@ -2,6 +2,7 @@
 
 import dataclasses
 import fnmatch
+import inspect
 import logging
 import os
 import tempfile
@@ -24,6 +25,7 @@ from tuning._fine_tuning import (
     find_objective,
     one_of,
     plain_copy,
+    say_left_out,
     whole_number,
 )
 from tuning.conversion import convert_rounded
@@ -74,12 +76,12 @@ def quantize_aware(
 
     Args:
         model: Functional or sequential Keras 3 classifier of one input of images in `[0, 255]` and
-            one output of shape `(batch, classes)`; trained. Left as it was.
+            one output of shape `(batch, classes)` that ends in a softmax; trained. Left as it was.
         data: `tf.data.Dataset` of batches `(images, labels)` to train on, as for `model.fit`.
         layers: Names, or patterns such as `"stage3_*"`, of the convolutions and dense layers to
-            compute with integers; `None`: all. What lies between two of them goes with them. A
-            layer that takes the results of one left float is computed in float as well, since the
-            converter quantizes by what goes in.
+            compute with integers; `None`: all. What lies between two of them, or before the first,
+            goes with them. A layer that takes the results of one left float is computed in float as
+            well, since the converter quantizes by what goes in.
         preserve: `"sparsity"`: weights that are 0 stay 0; `"clusters"`: weights of a kernel that
             are equal stay equal, in kernels of at most 256 values; `"both"`.
         epochs: Passes over the data.
@@ -88,7 +90,7 @@ def quantize_aware(
             `keras.optimizers.Optimizer`.
         learning_rate: With which a named optimizer begins; it falls linearly to 0. Small, since
             training has converged already.
-        loss: Name, function or `keras.losses.Loss` of labels and logits; by default cross-entropy.
+        loss: Function or `keras.losses.Loss` of labels and logits; by default cross-entropy.
         freeze_batch_normalization_after: Epochs after which batch normalisation computes with what
             it has, as the file does; 0: from the beginning; `None`: never.
         validation_data: Batches to judge on, with rounding, after each epoch.
@@ -102,7 +104,7 @@ def quantize_aware(
 
     Raises:
         ConfigError: If an argument is out of range, a layer unknown, or one that cannot cross to
-            tf_keras.
+            tf_keras, the loss one of probabilities, or the model ends in no softmax.
         DataError: If the data is empty or does not fit the model.
         RecipesError: If training diverges, or the converter cannot take the network.
         RunError: If the run directory cannot be written.
@@ -129,6 +131,12 @@ def quantize_aware(
 
     check_optimizer(optimizer, learning_rate)
     batch = check_data(data, model)
+    objective = find_objective(model, batch)
+    if objective.from_logits or objective.kind == "binary":
+        raise ConfigError(
+            f"quantize_aware takes a model that ends in a softmax, {model.name!r} does not: its "
+            "file is to give probabilities; add keras.layers.Softmax() to one that gives logits"
+        )
     if validation_data is not None:
         check_data(validation_data, model, "validation_data")
     steps = count_steps(data, steps_per_epoch)
@@ -143,16 +151,16 @@ def quantize_aware(
         "freeze_batch_normalization_after": freeze_batch_normalization_after,
         "seed": seed,
     }
-    record = Record(arguments, run_directory, HISTORY_FILE)
     keras.utils.set_random_seed(seed)
     trained = plain_copy(model)
     quantized, temperature = _rounded(trained, patterns)
 
     from tuning._keras2.quantization import set_ranges, train_quantized
 
-    objective = find_objective(model, batch)
     if temperature is not None:
+        _check_loss(loss)
         objective = dataclasses.replace(objective, from_logits=True)
+    record = Record(arguments, run_directory, HISTORY_FILE)
     fitting = Fitting(
         data,
         epochs,
@@ -306,6 +314,24 @@ def _check_layers(model):
             )
 
 
+def _check_loss(loss):
+    """Refuse what takes probabilities, where the softmax is taken off for training."""
+    if isinstance(loss, keras.losses.Loss):
+        of_logits = loss.get_config().get("from_logits", True)
+    elif callable(loss):
+        named = inspect.signature(loss).parameters.get("from_logits")
+        of_logits = named is None or named.default
+    else:
+        of_logits = not isinstance(loss, str)
+    if not of_logits:
+        shown = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
+        raise ConfigError(
+            "loss takes probabilities, the model is trained without its softmax: give a loss of "
+            "logits, such as keras.losses.CategoricalCrossentropy(from_logits=True), received: "
+            f"{shown}"
+        )
+
+
 def _check_patterns(model, layers):
     """Return the patterns as a list, or `None`; each must fit a layer."""
     if layers is None:
@@ -323,30 +349,43 @@ def _check_patterns(model, layers):
 def _rounded(trained, patterns):
     """Return the rounding twin of a model without its softmax, and the temperature of that."""
     from tuning._keras2 import to_tf_keras
-    from tuning._keras2.quantization import kernel_layers, quantize_twin, without_softmax
+    from tuning._keras2.quantization import (
+        kernel_layers,
+        leading_to,
+        quantize_twin,
+        without_softmax,
+    )
 
     twin = to_tf_keras(trained, quantizable=True)
+    say_left_out(twin, _LOG)
     calls = trace(twin.source).calls
     last = calls[-1]
     twin, found, scale = without_softmax(twin, last.name.replace("/", "_"))
     temperature = float(getattr(last.operation, "temperature", 1.0)) if found else None
-    names = [call.name.replace("/", "_") for call in calls]
     chosen = kernel_layers(twin.model)
     if patterns is not None:
-        matched = [
-            call.name.replace("/", "_")
-            for call in calls
-            if any(fnmatch.fnmatchcase(call.name, pattern) for pattern in patterns)
+        origins = {layer: _origin(layer, calls) for layer in chosen}
+        own = {
+            layer: call.name
+            for layer, call in origins.items()
+            if call is not None and type(call.operation).__name__ in WITH_KERNEL
+        }
+        named = [
+            layer
+            for layer, name in own.items()
+            if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
         ]
-        chosen = [layer for layer in chosen if _origin(layer, names) in matched]
-        if not chosen:
+        if not named:
             raise ConfigError(
                 f"layers: none of {', '.join(patterns)} is a convolution or dense layer"
             )
+        # Others have a kernel in the twin alone, such as what scales or normalises.
+        chosen = [*named, *leading_to(twin.model, named, set(origins) - set(own))]
     return quantize_twin(twin, chosen, scale), temperature
 
 
 def _origin(name, calls):
     """Return the call that a layer of the twin was made for: the longest name it begins with."""
-    fitting = [call for call in calls if name == call or name.startswith(f"{call}_")]
-    return max(fitting, key=len, default=None)
+    names = {call.name.replace("/", "_"): call for call in calls}
+    fitting = [call for call in names if name == call or name.startswith(f"{call}_")]
+    return names[max(fitting, key=len)] if fitting else None

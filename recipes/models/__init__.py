@@ -176,6 +176,38 @@ def model_arguments(name: str) -> dict[str, Any]:
     return {argument: value for argument, value in defaults.items() if argument not in fixed}
 
 
+def siblings(name: str) -> dict[int, str]:
+    """Return the models that are as one but for the first number in their names, often the depth.
+
+    Networks of the CIFAR experiments and of the ImageNet ones are no siblings of one another.
+
+    Args:
+        name: One of `list_models()`, or "keras:" and any name in `keras.applications`.
+
+    Returns:
+        Names by that number, `name` among them; empty if it has no number.
+
+    Raises:
+        ConfigError: If the name is unknown.
+
+    Example:
+        >>> siblings("plain34")
+        {18: 'plain18', 34: 'plain34'}
+    """
+    builder, fixed = _find(name)
+    pattern, numbers = re.subn(r"[0-9]+", "([0-9]+)", re.escape(name), count=1)
+    found = {}
+    for other, (its_builder, its_fixed) in _MODELS.items() if numbers else ():
+        match = re.fullmatch(pattern, other)
+        if match and its_builder == builder and _is_imagenet(its_fixed) == _is_imagenet(fixed):
+            found[int(match[1])] = other
+    return dict(sorted(found.items()))
+
+
+def _is_imagenet(fixed):
+    return fixed.get("depth") in _IMAGENET_RESNETS
+
+
 def _find(name):
     """Return the builder of a model and the arguments that its name stands for."""
     if name in _MODELS:

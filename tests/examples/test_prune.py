@@ -6,6 +6,8 @@ import keras
 import numpy as np
 import pytest
 
+from recipes.data.image_data import Split
+
 pytest.importorskip("tensorflow_model_optimization")
 
 
@@ -27,6 +29,17 @@ def test_pruning_a_run(program, tiny_run, tmp_path, capsys):
     assert all(len(np.unique(kernel)) <= 16 for kernel in kernels if (kernel == 0).any())
     names = {path.name for path in out.iterdir()}
     assert names >= {"sensitivity.svg", "pruning.json", "clustering.json", "pruned.tflite"}
+
+
+def test_layers_are_measured_on_images_of_all_classes(program):
+    labels = np.repeat(np.arange(10), 30)
+    images = np.zeros((300, 4, 4, 1), np.uint8)
+    split = Split("validation", labels, (4, 4, 1), images=images)
+    found = np.concatenate([batch.numpy() for _, batch in program.labelled(split, 20)])
+    assert len(found) == 20
+    assert set(found) == set(range(10))
+    whole = np.concatenate([batch.numpy() for _, batch in program.labelled(split, 1000)])
+    np.testing.assert_array_equal(whole, labels)
 
 
 def test_mistakes_are_one_line(program, tmp_path, capsys):

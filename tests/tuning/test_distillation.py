@@ -334,6 +334,15 @@ class TestDistill:
         assert stopping.best == pytest.approx(expected, rel=1e-5)
         assert min(taught.history.history["val_loss"]) == pytest.approx(stopping.best)
 
+    def test_an_epoch_has_the_steps_asked_for(self, teacher, data):
+        steps = []
+        counting = keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, logs: steps.append(int(counting.model.optimizer.iterations))
+        )
+        asked = {"epochs": 2, "steps_per_epoch": 5, "steps_per_execution": 2}
+        distill(network(2), teacher, data, callbacks=[counting], **asked)
+        assert steps == [5, 10]
+
     @pytest.mark.slow
     def test_compiled_otherwise_it_is_the_same(self, teacher, data):
         rescaling, flatten, dense = (

@@ -12,6 +12,7 @@ from recipes.data import load_data
 from recipes.errors import ConfigError, DataError, RecipesError, RunError
 from recipes.evaluation.classifier import LiteRTClassifier
 from tuning.export import calibration_indices, export_run
+from tuning.pipeline import resume_and_export, train_and_export
 
 CLASS_NAMES = [f"digit {digit}" for digit in range(10)]
 
@@ -33,6 +34,15 @@ def run(digit_classifier, tmp_path):
 
 def listing(folder):
     return sorted(path.name for path in folder.iterdir())
+
+
+def test_an_unknown_precision_is_refused_before_the_training(tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(ConfigError, match="precision must be one of .*did you mean 'int8'"):
+        train_and_export("fashion-mini", "fashion-mini", out, precisions=("int8", "int88"))
+    with pytest.raises(ConfigError, match="received: 'int88'"):
+        resume_and_export(out, precisions=("int88",))
+    assert not out.exists()
 
 
 def test_figures_are_those_of_the_files(run, data, digits):

@@ -1,5 +1,7 @@
 """What the flatbuffer reader counts and the editor changes."""
 
+import logging
+
 import flatbuffers
 import keras
 import numpy as np
@@ -202,3 +204,13 @@ def test_captured_output_is_shown_only_on_failure(capfd):
     assert "from Python" in err
     print("works again")
     assert capfd.readouterr().out == "works again\n"
+
+
+def test_logging_that_begins_while_output_is_captured_goes_on_after_it(capfd, monkeypatch):
+    monkeypatch.setattr(logging.root, "handlers", [])
+    with captured_output():
+        logging.basicConfig()  # as absl does, when it has something to say
+    logging.getLogger("mine").warning("heard")
+    written = capfd.readouterr().err
+    assert "heard" in written
+    assert "Logging error" not in written

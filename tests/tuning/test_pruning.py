@@ -341,6 +341,9 @@ def test_data_that_cannot_be_used(model, data, tmp_path):
     ):
         with pytest.raises(DataError, match=message):
             prune(model, wrong, run_directory=tmp_path / "run")
+    each = keras.Model(model.inputs, layers.Activation("sigmoid")(model.outputs[0]))
+    with pytest.raises(DataError, match=r"expected labels of shape \(n, 3\) of 0 and 1"):
+        prune(each, data, run_directory=tmp_path / "run")
     assert not (tmp_path / "run").exists()
     with pytest.raises(ConfigError, match="steps_per_epoch is needed: the data never ends"):
         prune(model, data.repeat())

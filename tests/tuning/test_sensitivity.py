@@ -131,6 +131,9 @@ def test_data_that_cannot_be_used(model, data):
         sensitivity(model, batches.repeat())
     with pytest.raises(DataError, match="data is empty"):
         sensitivity(model, batches.take(0))
+    each = keras.Model(model.inputs, layers.Activation("sigmoid")(model.outputs[0]))
+    with pytest.raises(DataError, match="a sigmoid for each of 3 classes: .*class numbers"):
+        sensitivity(each, batches)
 
 
 def measured(*losses, sparsities, weights=None, zeros=None):

@@ -76,6 +76,17 @@ def test_int8_probabilities_are_finer_than_an_int8_softmax(exported, digits):
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
 
 
+def test_integers_alone_give_the_probabilities_of_many_classes(tmp_path):
+    """Of 1,000 equal ones each is less than half a step of an int8 softmax, which is 1/256."""
+    last = keras.layers.Dense(1000, activation="softmax", kernel_initializer="zeros")
+    model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), last])
+    images = noise(8, 4, 4, 1)
+    path = tmp_path / "model.tflite"
+    export_tflite(model, path, precision="int8-only", calibration_images=images)
+    found = LiteRTClassifier(path).predict(images)
+    np.testing.assert_allclose(found, np.full((8, 1000), 1 / 1000), rtol=1e-6)
+
+
 def test_int8_leaves_only_the_softmax_in_float(exported):
     assert inspect_tflite(exported["int8"])["float_operation_names"] == {"SOFTMAX": 1}
 

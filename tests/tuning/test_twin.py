@@ -1,5 +1,6 @@
 """The tf_keras twin of a Keras 3 model: the same results, and the way back."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from recipes.layers import (
 from recipes.models import build_model
 
 pytest.importorskip("tf_keras")
+from tuning._fine_tuning import say_left_out
 from tuning._keras2 import load_tf_keras, to_tf_keras
 
 layers = keras.layers
@@ -153,12 +155,14 @@ def test_what_is_rewritten_can_be_quantized():
     assert len([remark for remark in twin.remarks if "follows no convolution" in remark]) == 3
 
 
-def test_layers_that_do_nothing_when_predicting_are_left_out():
+def test_layers_that_do_nothing_when_predicting_are_left_out(caplog):
     twin = to_tf_keras(_MODELS["training only"]())
     kinds = [type(layer).__name__ for layer in twin.model.layers]
     assert kinds == ["InputLayer", "Dropout", "Conv2D"]
     left_out = [remark.split(" is left out")[0] for remark in twin.remarks]
     assert left_out == ["flip", "depth"]
+    say_left_out(twin, logging.getLogger("keras_recipes.prune"))
+    assert "without 2 layers that act in training alone, 'flip' the first" in caplog.text
 
 
 def test_shared_layers_stay_shared():

@@ -22,7 +22,7 @@ class Fitting:
     """How to train.
 
     Attributes:
-        data: `tf.data.Dataset` of batches.
+        data: `tf.data.Dataset` of batches; begun anew where it ends within the steps.
         epochs: Passes.
         steps: Batches an epoch.
         objective: Loss and accuracy.
@@ -31,7 +31,6 @@ class Fitting:
         learning_rate: First rate of a named optimizer; it falls linearly to 0.
         callbacks: Of Keras 3.
         validation_data: Batches to judge on after each epoch, or `None`.
-        repeat: Whether to begin anew where the data ends within the steps.
         scale: What the loss multiplies the results of the model by, positive.
 
     Raises:
@@ -47,7 +46,6 @@ class Fitting:
     learning_rate: float = 1e-3
     callbacks: Sequence[keras.callbacks.Callback] = ()
     validation_data: Any = None
-    repeat: bool = True
     scale: float = 1.0
 
     def __post_init__(self):
@@ -89,7 +87,7 @@ def fit(model, fitting: Fitting, own=(), on_epoch: Callable[[int, dict], None] |
         callbacks.append(_adapted(tf_keras, fitting.callbacks))
     callbacks.append(_watching(tf_keras, on_epoch))
     model.fit(
-        _as_floats(fitting.data.repeat() if fitting.repeat else fitting.data),
+        _as_floats(fitting.data.repeat()),
         epochs=fitting.epochs,
         steps_per_epoch=fitting.steps,
         validation_data=None if validation is None else _as_floats(validation),

@@ -84,12 +84,13 @@ class Converter:
     Attributes:
         links: The arguments of a `Link` for each layer with weights.
         remarks: Sentences on what was left out or rewritten.
+        left_out: Names of the layers that were left out though training would go through them.
     """
 
     def __init__(self, tf_keras, graph, quantizable):
         self.tf_keras = tf_keras
         self.quantizable = quantizable
-        self.links, self.remarks = [], []
+        self.links, self.remarks, self.left_out = [], [], []
         self._producers = {value.number: call for call in graph.calls for value in call.outputs}
         self._uses = _count_uses(graph)
         # Shared layers: what was made for an operation, by what part of it.
@@ -101,6 +102,7 @@ class Converter:
         kind, root = type(operation).__name__, type(operation).__module__.split(".")[0]
         if root == "augment" or (root == "keras" and kind.startswith("Random")):
             self.remarks.append(f"{call.name} is left out: it changes images in training alone")
+            self.left_out.append(call.name)
             return [_only(arguments)]
         if root not in ("keras", "recipes"):
             raise self._unsupported(call)
@@ -111,6 +113,7 @@ class Converter:
             return [special(call, _only(arguments))]
         if kind in _IDLE:
             self.remarks.append(f"{call.name} is left out: it does nothing when a model predicts")
+            self.left_out.append(call.name)
             return [_only(arguments)]
         if kind not in _SAME:
             raise self._unsupported(call)

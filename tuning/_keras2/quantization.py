@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tuning._keras2.fitting import Fitting, fit, keeping_zeros
 from tuning._keras2.guard import load_tf_keras, load_tf_mot
-from tuning._keras2.quantize_configs import KERNELS, make_config, place
+from tuning._keras2.quantize_configs import KERNELS, consumers, make_config, place
 from tuning._keras2.twin import Twin
 
 # Training batches that the ranges are taken from.
@@ -38,9 +38,22 @@ class QuantizedTwin:
         config, wrapper = self.configs[name], self.model.get_layer(f"quant_{name}")
         weights = wrapper.layer.get_weights()
         # TF-MOT has put a tensor in the place of the kernel, the first of the weights.
-        wrapped = config.kernel is not None and wrapper.layer.trainable
+        if config.kernel is not None and wrapper.layer.trainable:
+            weights = [config.kernel.numpy(), *weights]
         # Masks leave -0.0, which compresses like any other number.
-        return [config.kernel.numpy() + 0.0, *weights] if wrapped else weights
+        return [array + 0.0 for array in weights]
+
+    def trained_kernels(self) -> list:
+        """Return the variables of the kernels that are trained, with rounding or without."""
+        kernels = []
+        for name, config in self.configs.items():
+            layer = self.model.get_layer(f"quant_{name}").layer
+            if type(layer).__name__ in KERNELS and layer.trainable:
+                attribute, _ = KERNELS[type(layer).__name__]
+                kernels.append(
+                    getattr(layer, attribute) if config.kernel is None else config.kernel
+                )
+        return kernels
 
     def carry_back(self) -> None:
         """Put the trained weights into the twin, and into the Keras 3 model it was made from."""
@@ -279,7 +292,7 @@ def train_quantized(
         freeze_after: Epochs after which batch normalisation keeps its statistics, or `None`.
         on_epoch: Receives the epoch, from 0, and its measures.
     """
-    kernels = [config.kernel for config in quantized.configs.values() if config.kernel is not None]
+    kernels = quantized.trained_kernels()
     own = []
     if preserve in ("clusters", "both"):
         own.append(keeping_clusters(kernels))
@@ -337,3 +350,20 @@ def _freezing(model, after):
 def kernel_layers(model) -> list[str]:
     """Return the names of the layers of a twin that have a kernel."""
     return [layer.name for layer in model.layers if type(layer).__name__ in KERNELS]
+
+
+def leading_to(model, named, others) -> list[str]:
+    """Return those of some layers of a twin whose results go to named ones.
+
+    Args:
+        model: Flat functional tf_keras model.
+        named: Names of layers with a kernel.
+        others: Names of further layers with a kernel, whose results may go through one another and
+            through layers without a kernel.
+    """
+    reaching = set(named)
+    for layer in reversed(model.layers):
+        passing = type(layer).__name__ not in KERNELS or layer.name in others
+        if passing and any(consumer.name in reaching for consumer in consumers(layer)):
+            reaching.add(layer.name)
+    return [name for name in others if name in reaching]

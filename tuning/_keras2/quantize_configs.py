@@ -86,15 +86,15 @@ def _output(model, layer):
     fixed = _FIXED.get(_activation(layer))
     if fixed:
         return fixed
-    consumers = _consumers(layer)
-    if len(consumers) == 1 and layer.name not in model.output_names:
-        consumer = type(consumers[0]).__name__
+    readers = consumers(layer)
+    if len(readers) == 1 and layer.name not in model.output_names:
+        consumer = type(readers[0]).__name__
         if consumer == "BatchNormalization" and type(layer).__name__ in KERNELS:
             return None
         # The parts of a concatenation share its scale.
         if consumer == "Concatenate":
             return None
-        if _is_fused_relu(consumers[0]) and _ends_in_relu(layer):
+        if _is_fused_relu(readers[0]) and _ends_in_relu(layer):
             return None
     return "moving"
 
@@ -127,7 +127,8 @@ def _producers(layer):
     return [before for node in nodes for before in tf.nest.flatten(node.inbound_layers)]
 
 
-def _consumers(layer):
+def consumers(layer):
+    """Return the layers that take the results of one, once for each call."""
     return [node.outbound_layer for node in layer.outbound_nodes]
 
 

@@ -48,6 +48,7 @@ class Twin:
         original: The Keras 3 model as given.
         links: One for each layer with weights.
         remarks: What was left out or rewritten, a sentence each.
+        left_out: Names of layers that act in training alone, which the twin is trained without.
     """
 
     model: object
@@ -55,6 +56,7 @@ class Twin:
     original: keras.Model
     links: tuple[Link, ...]
     remarks: tuple[str, ...]
+    left_out: tuple[str, ...]
 
     def carry_back(self, trained=None) -> None:
         """Put weights into the Keras 3 model, exactly where the twin's layer is the same.
@@ -142,7 +144,9 @@ def to_tf_keras(model: keras.Model, *, quantizable: bool = False) -> Twin:
             layers[link.name].set_weights(weights)
     links = tuple(link for link in links if link.name in layers)
     _compare(tf_keras, graph, inputs, tensors)
-    return Twin(twin_model, source, model, links, tuple(dict.fromkeys(converter.remarks)))
+    remarks = tuple(dict.fromkeys(converter.remarks))
+    left_out = tuple(dict.fromkeys(converter.left_out))
+    return Twin(twin_model, source, model, links, remarks, left_out)
 
 
 def _compare(tf_keras, graph: Graph, inputs, tensors) -> None:

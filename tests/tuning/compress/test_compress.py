@@ -9,9 +9,11 @@ import keras
 import numpy as np
 import pytest
 
+from recipes.config import Recipe
 from recipes.data import load_data
 from recipes.errors import ConfigError, DataError, RecipesError, RunError
-from tuning.compression import compress, replay
+from tuning.candidates import Settings
+from tuning.compression import _recipe_batches, compress, replay
 from tuning.compression_report import CompressionReport
 
 pytest.importorskip("litert_quantizer")
@@ -107,6 +109,25 @@ def test_replay_refuses_another_model(report, hard_network, data, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_replay_refuses_other_validation_images_for_a_student(report, network, data, tmp_path):
+    recipe = {**report.recipe, "candidate": "distilled-int8"}
+    pair = data.splits["test"].images, data.splits["test"].labels
+    path = tmp_path / "a.tflite"
+    with pytest.raises(RunError, match="validation is not that of the recipe"):
+        replay(recipe, network, data, path=path, validation=pair)
+    assert not list(tmp_path.iterdir())
+
+
+def test_batches_of_a_transfer_run_and_of_few_images():
+    changes = {"transfer.weights": "imagenet", "transfer.head_epochs": 3, "training.epochs": 12}
+    recipe = Recipe("mine").override(changes)
+    images, labels = np.zeros((60, 8, 8, 3), np.uint8), np.arange(60) % 3
+    pairs = {"train": (images[:40], labels[:40]), "validation": (images[40:], labels[40:])}
+    given = load_data(pairs, test=0.0)
+    batches = _recipe_batches(recipe, given, Settings())(3, True)
+    assert batches.element_spec[0].shape[0] == 40
+
+
 def test_a_finished_one_is_not_repeated(report, network, data):
     before = {path: path.stat().st_mtime_ns for path in report.path.parent.rglob("*")}
     again = compress(network, data, max_drop=0.02, out=report.path.parent, progress=False)
@@ -146,21 +167,24 @@ def test_what_int8_loses_comes_back_with_the_operations_it_hangs_on(hard_network
     assert any("back in float" in sentence for sentence in report.why)
 
 
-def test_a_candidate_that_fails_does_not_stop_the_others(network, data, tmp_path, fail):
+def test_a_candidate_that_fails_does_not_stop_the_others(
+    network, data, tmp_path, fail, monkeypatch
+):
     fail("float16")
-    report = compress(
-        network,
-        data,
-        max_drop=0.02,
-        methods=("post-training",),
-        out=tmp_path / "out",
-        progress=False,
-    )
+    arguments = {"max_drop": 0.02, "methods": ("post-training",), "progress": False}
+    report = compress(network, data, out=tmp_path / "out", **arguments)
     assert report.row("float16")["status"] == "failed"
     assert report.row("float16")["reason"] == "out of luck"
     assert not (tmp_path / "out" / "candidates" / "float16.tflite").exists()
     assert report.row("weight-only-int8")["status"] == "measured"
     assert any("float16 failed: out of luck" in sentence for sentence in report.why)
+    # The same call tries it again, and nothing else.
+    monkeypatch.undo()
+    again = compress(network, data, out=tmp_path / "out", **arguments)
+    assert {row["status"] for row in again.candidates} == {"measured"}
+    log = (tmp_path / "out" / "compress.log").read_text()
+    kept = {row["name"] for row in again.candidates if f"{row['name']}: kept" in log}
+    assert kept == {"float32", "int8", "weight-only-int8"}
 
 
 def test_the_budget_ends_it_between_candidates_and_more_time_goes_on(network, data, tmp_path):

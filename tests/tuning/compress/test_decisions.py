@@ -7,7 +7,10 @@ import pytest
 import scipy.special
 import scipy.stats
 
+from recipes.config import Recipe
 from recipes.errors import ConfigError
+from recipes.models import build_model
+from tuning._student import Student, choose_student
 from tuning.accuracy_aware import (
     ALL_METHODS,
     METHODS,
@@ -196,6 +199,44 @@ def test_pareto_front_is_that_of_the_definition():
     assert {points[name] for name in pareto(points)} == expected
     sizes = [points[name][1] for name in pareto(points)]
     assert sizes == sorted(set(sizes))
+
+
+@pytest.mark.parametrize(
+    ("network", "student"),
+    [
+        ("resnet110", "resnet44"),
+        ("resnet32", "resnet20"),
+        ("resnet50", "resnet18"),
+        ("resnet101_d", "resnet50_d"),
+        ("se_resnet34", "se_resnet18"),
+        ("plain32", "plain20"),
+        ("plain34", "plain18"),
+        ("wide_resnet28_10", "wide_resnet16_10"),
+        ("wide_resnet101_2", "wide_resnet50_2"),
+        ("vgg16_bn", "vgg11_bn"),
+        ("keras:EfficientNetB3", "keras:EfficientNetB1"),
+        *((name, None) for name in ("resnet20", "resnet18", "plain18", "wide_resnet50_2")),
+        *((name, None) for name in ("alexnet", "keras:EfficientNetB0", "keras:OfTomorrow7")),
+    ],
+)
+def test_the_student_is_a_shallower_network_of_the_same_family(network, student):
+    recipe = Recipe("mine").override({"model.name": network})
+    if student:
+        assert choose_student(None, recipe) == Student(student)
+    else:
+        with pytest.raises(ConfigError, match="student is missing: .* nor a smaller sibling"):
+            choose_student(None, recipe)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["resnet32", "resnet34", "plain32", "plain34", "wide_resnet22_8"])
+def test_the_student_is_smaller_than_the_smallest_that_has_one(name):
+    student = choose_student(None, Recipe("mine").override({"model.name": name}))
+    sizes = [
+        build_model(network, input_shape=(32, 32, 3), classes=10).count_params()
+        for network in (student.name, name)
+    ]
+    assert sizes[0] < sizes[1]
 
 
 def test_operations_that_do_not_help_are_not_ranked():

@@ -9,6 +9,7 @@ import scipy.special
 from ai_edge_litert.interpreter import Interpreter
 
 from recipes.cli import main
+from recipes.data import load_data
 from recipes.evaluation.litert import read_facts
 from recipes.models import build_model
 from tuning.compression import compress, replay
@@ -50,7 +51,14 @@ def test_a_student_ships_where_it_is_good_enough(data, tmp_path, accuracy_of, mo
     arguments = {"target": "smallest", "max_drop": 0.1, "out": out, "progress": False}
     arguments |= {"methods": ("post-training", "distillation")}
     arguments |= {"student": "resnet9@8", "student_epochs": 15}
-    report = compress(teacher, data, **arguments)
+    # Calibrated on images that do not come with the data.
+    split = data.splits["validation"]
+    pair = split.images, split.labels
+    others = {name: data.splits[name] for name in ("train", "test")}
+    given = load_data(
+        {name: (one.images, one.labels) for name, one in others.items()}, validation=0.0
+    )
+    report = compress(teacher, given, validation=pair, **arguments)
     row, int8 = report.row("distilled-int8"), report.row("int8")
     assert report.chosen == "distilled-int8", report.why
     assert row["gzip_bytes"] < 0.5 * int8["gzip_bytes"]
@@ -64,7 +72,6 @@ def test_a_student_ships_where_it_is_good_enough(data, tmp_path, accuracy_of, mo
     assert taught["finished"]
     assert (taught["teacher"], taught["epochs"]) == ("wide", 15)
     # Its probabilities are calibrated on the validation images: no other temperature does better.
-    split = data.splits["validation"]
     student = keras.saving.load_model(out / "student.keras")
     found = np.log(student.predict(split.images, verbose=0).astype(np.float64))
     losses = [
@@ -74,13 +81,13 @@ def test_a_student_ships_where_it_is_good_enough(data, tmp_path, accuracy_of, mo
         for scale in (0.9, 1.0, 1.1)
     ]
     assert losses[1] == min(losses)
-    again = replay(report.recipe, teacher, data, path=tmp_path / "again.tflite")
+    again = replay(report.recipe, teacher, given, path=tmp_path / "again.tflite", validation=pair)
     assert again.read_bytes() == report.path.read_bytes()
     # Killed while the file was made, it does not teach the student once more.
     for path in (out / "report.json", *(out / "candidates").glob("distilled*")):
         path.unlink()
     monkeypatch.setattr("tuning.distillation.distill", None)
-    again = compress(teacher, data, **arguments)
+    again = compress(teacher, given, validation=pair, **arguments)
     assert again.row("distilled-int8")["sha256"] == row["sha256"]
 
 
