@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 
 from callbacks.files import atomic_path
@@ -102,11 +103,16 @@ def read_checkpoint(path: Path) -> tuple[dict, dict[str, list[np.ndarray]]]:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             values = json.loads(str(archive["values"]))
             for name in sorted(set(archive.files) - {"values"}):
-                groups.setdefault(name.rpartition("/")[0], []).append(archive[name])
+                groups.setdefault(name.rpartition("/")[0], []).append(_typed(archive[name]))
     except _SPOILT as error:
         # Of what these say, some is long and misleading: NumPy takes spoilt files for pickles.
         raise UnreadableCheckpoint(type(error).__name__) from error
     return values, groups
+
+
+def _typed(array):
+    """Return an array of bfloat16, which NumPy reads as bytes, as what it was."""
+    return array.view(ml_dtypes.bfloat16) if array.dtype == "V2" else array
 
 
 def read_newest(directory: Path, say: Callable[[str], None]):

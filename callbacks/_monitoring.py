@@ -1,22 +1,29 @@
 """What the callbacks that watch a measure have in common: its direction, and whether it exists."""
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 
 from callbacks._measured import CALIBRATION_NAMES, VALIDATION_NAMES
 
-# A metric whose name holds one of these grows, or shrinks, as the model gets better.
-_GROWING = ("acc", "auc", "precision", "recall", "f1", "fbeta", "iou", "r2", "kappa")
-_SHRINKING = (
-    *("loss", "error", "entropy", "divergence", "hinge", "poisson"),
-    *("ece", "mce", "nll", "brier", "mse", "mae", "mape", "rmse"),
+# A metric whose name holds one of these words grows, or shrinks, as the model gets better.
+_GROWING = frozenset(
+    ("acc", "accuracy", "auc", "precision", "recall", "f1", "fbeta", "iou", "miou", "r2", "kappa")
+)
+_SHRINKING = frozenset(
+    (
+        *("loss", "logloss", "error", "entropy", "crossentropy", "divergence", "hinge", "poisson"),
+        *("ece", "mce", "nll", "brier", "mse", "mae", "mape", "rmse"),
+    )
 )
 # What other callbacks of this package add to the logs of an epoch.
 _ADDED = (*VALIDATION_NAMES, *(f"val_{name}" for name in CALIBRATION_NAMES))
 
 
 def better_direction(monitor: str) -> str:
-    """Return `"max"` or `"min"` from the name of a metric.
+    """Return `"max"` or `"min"` from the words in the name of a metric.
+
+    Numbers after a word, as in `auc_2` and `acc5`, do not matter.
 
     Raises:
         ValueError: If the name does not tell.
@@ -25,10 +32,11 @@ def better_direction(monitor: str) -> str:
         >>> better_direction("val_accuracy"), better_direction("val_loss")
         ('max', 'min')
     """
-    name = monitor.lower().removeprefix("val_")
-    if any(word in name for word in _SHRINKING):
+    words = re.findall("[a-z]+[0-9]*", monitor.lower())
+    words += [word.rstrip("0123456789") for word in words]
+    if not _SHRINKING.isdisjoint(words):
         return "min"
-    if any(word in name for word in _GROWING):
+    if not _GROWING.isdisjoint(words):
         return "max"
     raise ValueError(
         f"cannot tell from its name whether {monitor!r} grows or shrinks as the model gets better: "

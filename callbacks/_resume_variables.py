@@ -55,6 +55,4 @@ def check_signatures(saved: dict[str, list], expected: dict[str, list], path) ->
 def assign_all(variables, arrays) -> None:
     """Assign saved arrays to variables of the same shapes."""
     for variable, array in zip(variables, arrays, strict=True):
-        if array.dtype.kind == "V":  # NumPy reads bfloat16 as bytes
-            array = array.view(variable.numpy().dtype)
         variable.assign(array)

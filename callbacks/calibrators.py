@@ -244,7 +244,8 @@ def adjust_priors(probabilities, trained, new):
         float64 of the same shape.
 
     Raises:
-        ValueError: If an argument cannot be used.
+        ValueError: If an argument cannot be used, or `new` has no share for any class that an image
+            can be of.
 
     Example:
         >>> adjust_priors([[0.5, 0.5]], [0.5, 0.5], [0.9, 0.1]).round(3).tolist()
@@ -258,7 +259,13 @@ def adjust_priors(probabilities, trained, new):
     classes = probabilities.shape[1]
     weights = _check_priors("new", new, classes) / _check_priors("trained", trained, classes, True)
     adjusted = probabilities * weights
-    return adjusted / adjusted.sum(axis=1, keepdims=True)
+    sums = adjusted.sum(axis=1, keepdims=True)
+    if not sums.all():
+        raise ValueError(
+            "new must have a share for some class that each image can be of, received: "
+            f"{np.asarray(new).tolist()!r}, which leaves none for image {sums.argmin()}"
+        )
+    return adjusted / sums
 
 
 def estimate_priors(probabilities, trained, *, tolerance=1e-10, steps=10_000):

@@ -183,7 +183,7 @@ class Checkpoint(keras.callbacks.Callback):
 
         Args:
             model: Compiled and built like the one that was saved.
-            prepare: Called with the model and the epochs that are done before anything is put
+            prepare: Called with the model and the number of epochs begun before anything is put
                 back, such as `GradualUnfreezing.prepare`.
 
         Returns:
@@ -213,7 +213,7 @@ class Checkpoint(keras.callbacks.Callback):
             return 0
         path, values, groups = found
         if prepare is not None:
-            prepare(model, values["epochs"])
+            prepare(model, values["epochs"] + bool(values["steps"]))
         self._restore(model, values, groups, path)
         return self.epochs_done
 

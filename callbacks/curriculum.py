@@ -50,7 +50,8 @@ class Curriculum(keras.callbacks.Callback):
         end: Strength at last, in [0, 1]. It may be below `start`, to end on images as they are.
         over: Epochs or steps after which `end` is reached, above 0; `None` for the last of `fit`.
         stairs: For `"step"`, how many equal stairs lead up, at least 1.
-        every: `"epoch"` sets it when an epoch begins, `"step"` before each step.
+        every: `"epoch"` sets it when an epoch begins, `"step"` before each step, of which the first
+            stands for all of an execution with `steps_per_execution`.
 
     Attributes:
         time: Epochs or steps done before the current one.
@@ -116,6 +117,8 @@ class Curriculum(keras.callbacks.Callback):
         self.stairs = stairs
         self.every = every
         self.time = 0
+        # Steps done when the epoch began, and how many of it are done where a resumed run begins.
+        self._begun = self._skipped = 0
         self._before = None
 
     def strength_at(self, time: float) -> float:
@@ -154,22 +157,34 @@ class Curriculum(keras.callbacks.Callback):
         if self.every == "epoch":
             self.time = epoch
             self.target.strength = self.strength_at(epoch)
+        else:
+            self._skipped = self.time - self._begun
 
     def on_train_batch_begin(self, batch, logs=None):
         """Set the strength of the step."""
         if self.every == "step":
             self.target.strength = self.strength_at(self.time)
-            self.time += 1
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Count the steps; one call may stand for several steps of `steps_per_execution`."""
+        if self.every == "step":
+            done = self._skipped + batch + 1
+            # The last execution of an epoch may hold fewer; Keras numbers it as if it did not.
+            self.time = self._begun + min(done, self.params.get("steps") or done)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Note where the next epoch begins."""
+        self._begun = self.time
 
     def on_train_end(self, logs=None):
         """Put the strength back, and begin again if `fit` does."""
         self.target.strength = self._before
-        self.time = 0
+        self.time = self._begun = 0
 
     def state(self) -> tuple[dict, list]:
         """Return what a resumed run needs: JSON values, and no arrays."""
-        return {"time": self.time}, []
+        return {"time": self.time, "begun": self._begun}, []
 
     def restore(self, values: dict, arrays: list) -> None:
         """Take back what `state` gave; call it before `fit`."""
-        self.time = values["time"]
+        self.time, self._begun = values["time"], values["begun"]

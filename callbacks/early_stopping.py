@@ -15,7 +15,8 @@ class EarlyStopping(keras.callbacks.Callback):
     Unlike the stock callback: a measure that does not exist raises after the first batch instead of
     warning for ever; a value that is not finite never becomes the best; the best weights are
     restored whether or not training stopped early; with `average`, they are the averaged ones,
-    those that were measured; and its state can be saved and restored.
+    those that were measured; and its state can be saved and restored. Another `fit` with the same
+    callback begins again.
 
     Args:
         monitor: Name in the epoch's logs.
@@ -29,7 +30,8 @@ class EarlyStopping(keras.callbacks.Callback):
             first epoch on.
         average: A `WeightAverage` named before this callback, or `None`.
         criterion: A criterion of Prechelt's beside patience, on the logs' `loss` and `val_loss`:
-            `GeneralizationLoss`, `ProgressQuotient` or `RisingStrips`; or `None`.
+            `GeneralizationLoss`, `ProgressQuotient` or `RisingStrips`; or `None`. Epochs of which
+            one of the two is not finite do not count.
         guards: `Bound`s, all of which an epoch must keep to become the best. Stopping is left to
             `monitor`: epochs that improve it count as progress whether or not they keep them.
         validation_labels: True classes of the validation images, integers, to check and to count
@@ -95,19 +97,23 @@ class EarlyStopping(keras.callbacks.Callback):
         self.criterion = criterion
         self.guards = tuple(guards)
         self.added = tuple(added)
+        self._images = None if validation_labels is None else len(validation_labels)
+        names = (monitor, *(guard.monitor for guard in self.guards))
+        self._monitored = Monitored("EarlyStopping", names, added)
+        self._restored = False
+        self._begin()
+
+    def _begin(self):
         self.best = None
         self.best_epoch = None
         self.stopped_epoch = None
         self.reason = None
-        self._images = None if validation_labels is None else len(validation_labels)
         # The best value for patience, which guards do not touch.
         self._reached = None
         self._wait = 0
         self._verdict = None
         self._losses = {"loss": [], "val_loss": []}
         self._best_weights = None
-        names = (monitor, *(guard.monitor for guard in self.guards))
-        self._monitored = Monitored("EarlyStopping", names, added)
 
     def improves(self, value: float, best: float | None) -> bool:
         """Whether `value` is better than `best` by more than `min_delta`."""
@@ -118,6 +124,12 @@ class EarlyStopping(keras.callbacks.Callback):
         gain = value - best if self.mode == "max" else best - value
         least = self.min_delta
         return gain > (standard_error(best, self._images) if least == "standard_error" else least)
+
+    def on_train_begin(self, logs=None):
+        """Begin again, unless a state was restored."""
+        if not self._restored:
+            self._begin()
+        self._restored = False
 
     def on_train_batch_end(self, batch, logs=None):
         """Look, once, whether what is monitored can exist at all."""
@@ -141,10 +153,12 @@ class EarlyStopping(keras.callbacks.Callback):
     def _judge(self, epoch, logs):
         """Stop if patience has run out or the criterion says so."""
         if self.criterion is not None:
-            for name, losses in self._losses.items():
-                losses.append(self._monitored.value(name, logs))
-            if epoch >= self.min_epochs and all(map(math.isfinite, self._losses["val_loss"])):
-                self._verdict = self.criterion.verdict(*self._losses.values())
+            newest = {name: self._monitored.value(name, logs) for name in self._losses}
+            if all(map(math.isfinite, newest.values())):
+                for name, loss in newest.items():
+                    self._losses[name].append(loss)
+                if epoch >= self.min_epochs:
+                    self._verdict = self.criterion.verdict(*self._losses.values())
         if self.patience is not None and self._wait >= self.patience:
             self._verdict = f"{self._wait} epochs without improvement"
         if self._verdict:
@@ -202,6 +216,7 @@ class EarlyStopping(keras.callbacks.Callback):
         self._verdict = values["verdict"]
         self._losses = {name: list(losses) for name, losses in values["losses"].items()}
         self._best_weights = list(arrays) or None
+        self._restored = True
 
 
 def _check_min_delta(min_delta, validation_labels):

@@ -7,10 +7,8 @@ from collections.abc import Sequence
 
 import keras
 import numpy as np
-import tensorflow as tf
-from keras import ops
 
-from callbacks._optimizers import inner_optimizer
+from callbacks._gradient_tap import Tap
 
 # Measurements before the median is trusted, and in a row before a layer counts as vanishing.
 _ENOUGH = 10
@@ -141,6 +139,10 @@ class GradientNorms(keras.callbacks.Callback):
         self._norms = []
         self._step = 0
         self._warned = set()
+        # The epoch under way, and how much was measured before it.
+        self._epoch = None
+        self._first = 0
+        self._restored = False
         self._tap = None
 
     @property
@@ -165,6 +167,9 @@ class GradientNorms(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Listen to the optimizer."""
+        if not self._restored:
+            self._epoch = None
+        self._restored = False
         self._attach()
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -173,13 +178,14 @@ class GradientNorms(keras.callbacks.Callback):
             self._collect()
             self._attach()
         self._batches = 0
-        self._first = len(self._steps)
+        if epoch != self._epoch:  # it is the same where a run is resumed inside
+            self._epoch, self._first = epoch, len(self._steps)
 
     def _attach(self):
         if self._tap is not None:  # also when a `fit` was cut short
             self._tap.detach()
         with self.model.distribute_strategy.scope():
-            self._tap = _Tap(self.model, self.every, self._step)
+            self._tap = Tap(self.model, self.every, self._step)
         self._batches = 0
         for name, size in self._tap.sizes.items():
             if name not in self._layers:
@@ -196,6 +202,7 @@ class GradientNorms(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Read the rest; add to the logs."""
         self._collect()
+        self._epoch = None
         table = self._padded(self._norms[self._first :])
         if logs is None or not len(table):
             return
@@ -266,7 +273,11 @@ class GradientNorms(keras.callbacks.Callback):
 
     def state(self) -> tuple[dict, list[np.ndarray]]:
         """Return what a resumed run needs: JSON values, and arrays."""
+        if self._tap is not None:
+            self._collect()
         values = {
+            "epoch": self._epoch,
+            "first": self._first,
             "layers": self._layers,
             "sizes": self._sizes,
             "step": self._step,
@@ -278,6 +289,8 @@ class GradientNorms(keras.callbacks.Callback):
 
     def restore(self, values: dict, arrays: list[np.ndarray]) -> None:
         """Take back what `state` gave; call it before `fit`."""
+        self._restored = True
+        self._epoch, self._first = values["epoch"], values["first"]
         self._layers, self._sizes = list(values["layers"]), list(values["sizes"])
         self._step = values["step"]
         self._warned = {tuple(one) for one in values["warned"]}
@@ -295,103 +308,3 @@ def _median(norms):
     norms = np.asarray(norms)
     norms = norms[np.isfinite(norms)]
     return float(np.median(norms)) if len(norms) else math.nan
-
-
-class _Tap:
-    """Stands in for the `apply` of an optimizer and notes the norms of the gradients.
-
-    Attributes:
-        optimizer: The one it listens to.
-        sizes: Layer name to its number of trainable weights, in the order of the norms.
-    """
-
-    def __init__(self, model, every, step):
-        self.optimizer = model.optimizer
-        self.every = every
-        # Not part of a layer's name: Keras counts it up from model to model.
-        self._prefix = f"{model.name}/"
-        self.sizes = {}
-        for variable in model.trainable_variables:
-            name = self._layer_of(variable)
-            self.sizes[name] = self.sizes.get(name, 0) + math.prod(variable.shape)
-        # Rows enough for all measurements from one reading to the next.
-        self.rows = (every + model.steps_per_execution) // every + 1
-        self._variables = list(model.trainable_variables)
-        self._seen = _variable((), "int64")
-        self._seen.assign(step)
-        self._read = step // every
-        # Each row: the loss scale, then the norms.
-        self._noted = _variable((self.rows, 1 + len(self.sizes)), "float32")
-        self._apply = self.optimizer.apply
-        self.optimizer.apply = self._note_and_apply
-
-    def detach(self):
-        """Give the optimizer its own `apply` back."""
-        del self.optimizer.apply
-
-    def read(self):
-        """Return the steps so far, and `(step, scale, norms)` of what is newly measured."""
-        seen = int(self._seen.numpy())
-        noted, measured = None, seen // self.every
-        found = []
-        for count in range(self._read + 1, measured + 1):
-            noted = self._noted.numpy() if noted is None else noted
-            row = noted[count % self.rows]
-            found.append((count * self.every, float(row[0]), row[1:].tolist()))
-        self._read = measured
-        return seen, found
-
-    def _note_and_apply(self, grads, trainable_variables=None):
-        variables = self._variables if trainable_variables is None else list(trainable_variables)
-        grads = list(grads)
-        self._seen.assign_add(1)
-        due = ops.equal(ops.mod(self._seen.value, self.every), 0)
-        if tf.distribute.has_strategy():
-            # Variables of a strategy cannot be changed under a condition.
-            self._write(grads, variables, due)
-        else:
-            ops.cond(due, lambda: self._write(grads, variables, due), lambda: ops.zeros(()))
-        return self._apply(grads, trainable_variables)
-
-    def _write(self, grads, variables, due):
-        """Put the norms into the row that is next, if they are due."""
-        row = self._measure(grads, variables)
-        place = ops.mod(ops.floor_divide(self._seen.value, self.every), self.rows)
-        chosen = ops.logical_and(ops.equal(ops.arange(self.rows, dtype="int64"), place), due)
-        self._noted.assign(ops.where(chosen[:, None], row[None], self._noted.value))
-        return ops.zeros(())  # a condition gives a value
-
-    def _measure(self, grads, variables):
-        """Return the loss scale and the norm of each layer, float32."""
-        scale = self._scale()
-        pairs = [
-            (self._layer_of(variable), tf.cast(tf.convert_to_tensor(grad), "float32"))
-            for grad, variable in zip(grads, variables, strict=True)
-            if grad is not None
-        ]
-        gradients = [grad for _, grad in pairs]
-        if tf.distribute.has_strategy():
-            # Each replica has the gradient of its share of the batch; the optimizer sums them.
-            context = tf.distribute.get_replica_context()
-            gradients = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-        squares = dict.fromkeys(self.sizes, 0.0)
-        for (name, _), grad in zip(pairs, gradients, strict=True):
-            squares[name] += 2 * tf.nn.l2_loss(grad / scale)
-        return tf.stack([scale, *(tf.sqrt(tf.cast(one, "float32")) for one in squares.values())])
-
-    def _scale(self):
-        """Return the factor that the loss, and so the gradient, was multiplied by."""
-        if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
-            return tf.cast(self.optimizer.scale_loss(tf.constant(1.0)), "float32")
-        return tf.constant(float(inner_optimizer(self.optimizer).loss_scale_factor or 1.0))
-
-    def _layer_of(self, variable):
-        """Return the path of the layer that holds a variable, inside the model."""
-        path = variable.path.removeprefix(self._prefix)
-        return path.rpartition("/")[0] or path
-
-
-def _variable(shape, dtype):
-    return keras.Variable(
-        ops.zeros(shape, dtype), dtype=dtype, trainable=False, aggregation="only_first_replica"
-    )

@@ -124,17 +124,17 @@ class GradualUnfreezing(keras.callbacks.Callback):
                 if name not in known:
                     raise ValueError(f"the stage of epoch {epoch} names no layer: {name!r}")
 
-    def prepare(self, model: keras.Model, epochs_done: int) -> None:
+    def prepare(self, model: keras.Model, epochs_begun: int) -> None:
         """Bring a compiled model to the state in which a run of so many epochs was saved.
 
         Call it before a checkpoint of that run is restored into the model and its optimizer.
 
         Args:
             model: Compiled.
-            epochs_done: Epochs that were finished, 1 or more.
+            epochs_begun: Epochs that were finished, and the one that was under way, 1 or more.
         """
         self.set_model(model)
-        self._enter(stage_of_epoch(self.stages, epochs_done - 1))
+        self._enter(stage_of_epoch(self.stages, epochs_begun - 1))
 
     def on_epoch_begin(self, epoch, logs=None):
         """Enter the stage that begins here."""

@@ -56,7 +56,8 @@ def suggest_rates(rates, losses) -> dict[str, float]:
 
         - `minimum/10`: a tenth of the rate of the lowest loss;
         - `steepest`: where the loss falls fastest over the logarithm of the rate;
-        - `valley`: about half of the way along the longest falling subsequence;
+        - `valley`: about half of the way along the longest falling subsequence; the lowest rate
+          if the loss never falls;
         - `slide`: going down from the highest rate, before the slope of the loss stops changing:
           the right end of the last valley.
 
@@ -95,7 +96,7 @@ def _valley(losses):
         lengths[place] = 1 + before.max(initial=0)
     end = int(lengths.argmax())
     third = lengths[end] / 3
-    return end - lengths[end] + int(third) + int(third / 2)
+    return max(end - lengths[end] + int(third) + int(third / 2), 0)
 
 
 def _slide(losses, distance=15, threshold=0.005):
@@ -160,8 +161,8 @@ def find_learning_rate(
 
     Afterwards weights, batch statistics, states of random generators, the optimizer with its slots
     and step count are what they were before, to the bit. It trains with a second optimizer of the
-    same settings, in mixed precision and under a distribution strategy as `fit` does; `dataset`
-    gets an iterator of its own.
+    same settings, in mixed precision and under a distribution strategy as `fit` does, one step an
+    execution; `dataset` gets an iterator of its own.
 
     Args:
         model: Compiled; its optimizer's settings are used, whatever its learning rate.
@@ -197,8 +198,10 @@ def find_learning_rate(
     rates = np.geomspace(low, high, steps)
     recorder = _Recorder(rates)
     optimizer, weights = model.optimizer, _values(model)
+    executions = model.steps_per_execution
     try:
         model.optimizer = _twin(optimizer, low)
+        model.steps_per_execution = 1  # each step has a rate and a loss of its own
         model.make_train_function(force=True)
         model.fit(
             dataset.repeat(),
@@ -211,6 +214,7 @@ def find_learning_rate(
         pass
     finally:
         model.optimizer = optimizer
+        model.steps_per_execution = executions
         for variable, value in weights:
             variable.assign(value)
         model.reset_metrics()

@@ -134,8 +134,9 @@ class MLflowLog(_EpochLog):
     """Log the measures of each epoch to an MLflow run; step is the epoch, from 1.
 
     Goes into the run that is active, or else into one of its own, which it ends when training ends.
-    Epochs that the run holds already, of a resumed training, are not logged again. Do not use
-    MLflow's `autolog` or `MlflowCallback` beside it. Needs the extra `mlflow`.
+    Epochs that the run holds already, of a resumed training, are not logged again; another `fit`
+    makes another run. Do not use MLflow's `autolog` or `MlflowCallback` beside it. Needs the extra
+    `mlflow`.
 
     Args:
         experiment: Name of the experiment of an own run; default: MLflow's.
@@ -159,12 +160,16 @@ class MLflowLog(_EpochLog):
         self._mlflow = import_extra("mlflow", "mlflow", type(self).__name__)
         self.experiment = experiment
         self.tracking_uri = tracking_uri
-        self.run_id = run_id
+        self.run_id = self._given = run_id
         self.run_name = run_name
         self._own = False
+        self._restored = False
 
     def on_train_begin(self, logs=None):
         """Find or make the run, and what it holds."""
+        if not self._restored:
+            self.run_id = self._given
+        self._restored = False
         client = self._client = self._mlflow.MlflowClient(tracking_uri=self.tracking_uri)
         active = self._mlflow.active_run()
         self._own = active is None
@@ -213,14 +218,15 @@ class MLflowLog(_EpochLog):
     def restore(self, values: dict, arrays: list) -> None:
         """Take back what `state` gave; call it before `fit`."""
         self.run_id = values["run_id"]
+        self._restored = True
 
 
 class WandbLog(_EpochLog):
     """Log the measures of each epoch to a Weights & Biases run; step is the epoch, from 1.
 
     Goes into the run that is active, or else into one of its own, which it finishes when training
-    ends. Epochs that the run holds already are not logged again. Do not use `WandbMetricsLogger`
-    beside it. Needs the extra `wandb`.
+    ends. Epochs that the run holds already are not logged again; another `fit` makes another run.
+    Do not use `WandbMetricsLogger` beside it. Needs the extra `wandb`.
 
     Args:
         project: Of an own run; default: W&B's.
@@ -254,15 +260,20 @@ class WandbLog(_EpochLog):
         self.project = project
         self.mode = mode
         self.directory = directory
-        self.run_id = run_id
+        self.run_id = self._given = run_id
         self.run_name = run_name
         self._run = None
         self._own = False
+        self._restored = False
         # Offline W&B knows nothing of an earlier part of the run, so the last epoch is kept here.
         self._last = 0
 
     def on_train_begin(self, logs=None):
         """Find or make the run."""
+        before = self.run_id
+        if not self._restored:
+            self.run_id = self._given
+        self._restored = False
         self._own = self._wandb.run is None
         self._run = self._wandb.run or self._wandb.init(
             project=self.project,
@@ -273,6 +284,8 @@ class WandbLog(_EpochLog):
             resume="allow",
         )
         self.run_id = self._run.id
+        if self.run_id != before:
+            self._last = 0
         if self._run.resumed:
             self._last = max(self._last, int(self._run.step) - 1)
 
@@ -296,3 +309,4 @@ class WandbLog(_EpochLog):
         """Take back what `state` gave; call it before `fit`."""
         self.run_id = values["run_id"]
         self._last = values["last"]
+        self._restored = True

@@ -267,7 +267,8 @@ class OneCycleMomentum(keras.callbacks.Callback):
     def _follow(self):
         optimizer = inner_optimizer(self.model.optimizer)
         name = _momentum_name(optimizer)
-        before = getattr(optimizer, name)
+        # Plain, since an optimizer that was made from the settings of another has the cycled one's.
+        before = float(getattr(optimizer, name))
         if not before > 0:
             raise ValueError(
                 "OneCycleMomentum needs an SGD that was made with a momentum above 0, "

@@ -111,7 +111,8 @@ class ReduceOnPlateau(keras.callbacks.Callback):
     optimizer is given, and the factor acts on top of it. (The stock callback raises a TypeError.)
     Put the schedule into a `Scaled` to see it in the optimizer that you make; it comes to the same.
     What was reduced stays so when training ends, in the model and in its `.keras` file, and further
-    reductions go on from there. The rate of each epoch goes into its logs as `learning_rate`.
+    reductions go on from there; but another `fit` with the same callback waits for a plateau of its
+    own. The rate of each epoch goes into its logs as `learning_rate`.
 
     Unlike the stock callback: a monitor that does not exist raises after the first batch instead of
     warning for ever; a value that is not finite never becomes the best; all epochs of the cooldown
@@ -130,8 +131,8 @@ class ReduceOnPlateau(keras.callbacks.Callback):
 
     Attributes:
         factor_now: What is left of the original rate, in [0, 1].
-        reductions: For each, a dictionary of its `epoch` (counted from 1) and `factor`, the share
-            that was left after it.
+        reductions: For each of this `fit`, a dictionary of its `epoch` (counted from 1) and
+            `factor`, the share that was left after it.
         reason: A sentence that says what was done, after training.
 
     Raises:
@@ -187,23 +188,33 @@ class ReduceOnPlateau(keras.callbacks.Callback):
         self.say = say
         self.added = tuple(added)
         self.factor_now = 1.0
-        self.reductions = []
-        self.reason = None
-        self._plateau = Plateau()
         self._optimizer = None
         # The schedule of the optimizer, or None for a plain number.
         self._scaled = None
         self._restored = False
         self._monitored = Monitored("ReduceOnPlateau", [monitor], added)
+        self._begin()
+
+    def _begin(self):
+        self.reductions = []
+        self.reason = None
+        self._plateau = Plateau()
 
     def on_train_begin(self, logs=None):
-        """Get hold of the learning rate."""
-        if inner_optimizer(self.model.optimizer) is not self._optimizer:
-            self._attach()
+        """Get hold of the learning rate; begin again, unless a state was restored."""
+        if not self._restored:
+            self._begin()
+            if inner_optimizer(self.model.optimizer) is not self._optimizer:
+                self.factor_now = 1.0
+        self._follow()
 
     def on_epoch_begin(self, epoch, logs=None):
         """Get hold of that of a new optimizer, such as `GradualUnfreezing` gives."""
-        self.on_train_begin()
+        self._follow()
+
+    def _follow(self):
+        if inner_optimizer(self.model.optimizer) is not self._optimizer:
+            self._attach()
 
     def _attach(self):
         optimizer = inner_optimizer(self.model.optimizer)

@@ -83,7 +83,7 @@ class RunLog(keras.callbacks.Callback):
       included), `validation_seconds` (of `validation_data`), `callback_seconds` (the rest, such as
       measuring and saving; what callbacks after this one took is added with the next line, to
       `seconds` too) and `NAME_seconds` for each callback in `timed`;
-    - `images_per_second` while training;
+    - `images_per_second` while training; in an epoch that is resumed inside, of the rest of it;
     - `peak_memory_mib` and `gpu_peak_memory_mib`, see `peak_memory`.
 
     Values that are not finite are `null` (nothing in the CSV file), since JSON has no others. Name
@@ -94,7 +94,7 @@ class RunLog(keras.callbacks.Callback):
         timed: Name to callback, among those given to `fit`, whose `on_epoch_end` is to be timed by
             itself; such as `{"checkpoint": checkpoint}`. `"validation"` adds to
             `validation_seconds`.
-        images_per_epoch: Training images an epoch; default: as many as the model's loss was
+        images_per_epoch: Training images of a whole epoch; default: as many as the model's loss was
             averaged over.
 
     Attributes:
@@ -161,6 +161,11 @@ class RunLog(keras.callbacks.Callback):
         self._validation = 0.0
         self._images = None
 
+    def on_train_batch_begin(self, batch, logs=None):
+        """Note what was counted before in an epoch that is resumed inside."""
+        if batch == 0:
+            self._counted = self._count() or 0.0
+
     def on_train_batch_end(self, batch, logs=None):
         """Note when training, as opposed to validation, was last at work."""
         self._trained = time.perf_counter()
@@ -207,9 +212,15 @@ class RunLog(keras.callbacks.Callback):
         self._ended = None
 
     def _count_images(self):
-        """Return the images of this epoch: over how many the model averaged its loss."""
-        if self.images_per_epoch is not None:
+        """Return the images of this epoch, without those of a killed run that this one resumes."""
+        count = self._count()
+        if not count:
             return self.images_per_epoch
+        images = count if self.images_per_epoch is None else self.images_per_epoch
+        return images * (count - self._counted) / count
+
+    def _count(self):
+        """Return over how many images the model has averaged its loss, or `None`."""
         losses = [metric for metric in self.model.metrics if metric.name == "loss"]
         count = getattr(losses[0], "count", None) if losses else None
         return None if count is None else float(keras.ops.convert_to_numpy(count))

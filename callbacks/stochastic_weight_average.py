@@ -28,7 +28,8 @@ class StochasticWeightAverage(keras.callbacks.Callback):
     weights. Batch normalisation gets statistics of its own for the averaged weights, computed anew
     by `reestimate_normalization` whenever the average changes, since neither the last nor averaged
     ones fit them. When training ends the model holds what was validated; if it ends before `start`,
-    that is the raw weights.
+    that is the raw weights. Half-precision weights are averaged in float32. Another `fit` with the
+    same callback begins again.
 
     The rate of learning decides how far apart the averaged weights are: give the optimizer
     `AveragingRate` (constant, or falling within each cycle of `every` epochs), since Keras lets no
@@ -82,16 +83,23 @@ class StochasticWeightAverage(keras.callbacks.Callback):
         self.data = data
         self.every = every
         self.batches = batches
-        self.averaged = 0
-        # The averaged weights, those of batch normalisation's statistics re-estimated.
-        self._averages = None
         self._weights = None
         self._raw = None
         self._epoch = None
         self._due = False
+        self._restored = False
+        self._begin()
+
+    def _begin(self):
+        self.averaged = 0
+        # The averaged weights, those of batch normalisation's statistics re-estimated.
+        self._averages = None
 
     def on_train_begin(self, logs=None):
         """Look whether the statistics can be computed, before time is spent."""
+        if not self._restored:
+            self._begin()
+        self._restored = False
         self._reestimation = Reestimation(self.model)
         self._statistics = {
             id(statistic)
@@ -105,9 +113,7 @@ class StochasticWeightAverage(keras.callbacks.Callback):
             )
         # Noted once: the order of model.weights changes with what is trainable.
         self._weights = [
-            weight
-            for weight in self.model.weights
-            if np.issubdtype(keras.backend.standardize_dtype(weight.dtype), np.floating)
+            weight for weight in self.model.weights if keras.backend.is_float_dtype(weight.dtype)
         ]
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -135,7 +141,7 @@ class StochasticWeightAverage(keras.callbacks.Callback):
         if not self._due:
             return
         self._due = False
-        weights = [weight.numpy() for weight in self._weights]
+        weights = [_wide(weight) for weight in self._weights]
         if self._averages is None:
             self._averages = weights
         else:
@@ -153,7 +159,7 @@ class StochasticWeightAverage(keras.callbacks.Callback):
         try:
             self._reestimation.run(self.data, self.batches)
             self._averages = [
-                weight.numpy() if id(weight) in self._statistics else average
+                _wide(weight) if id(weight) in self._statistics else average
                 for weight, average in zip(self._weights, self._averages, strict=True)
             ]
         finally:
@@ -197,3 +203,9 @@ class StochasticWeightAverage(keras.callbacks.Callback):
         """Take back what `state` gave; call it before `fit`."""
         self.averaged = values["averaged"]
         self._averages = list(arrays) or None
+        self._restored = True
+
+
+def _wide(weight):
+    """Return a weight as an array in which the average of half-precision ones can be kept."""
+    return weight.numpy().astype(keras.backend.result_type(weight.dtype, "float32"))

@@ -31,6 +31,8 @@ class WeightAverage(keras.callbacks.Callback):
     ends, the model holds the averaged weights, those that were validated. (Stock Keras ends on raw
     weights when its averaging meets early stopping.) Batch-normalisation statistics are averaged
     like the weights that they belong to. Weights of frozen layers stay what they are, to the bit.
+    Half-precision weights are averaged in float32. Another `fit` with the same callback begins
+    again.
 
     Args:
         decay: Decay of one step, in [0, 1); the average remembers about `1 / (1 - decay)` steps.
@@ -58,13 +60,14 @@ class WeightAverage(keras.callbacks.Callback):
         self._update = None
         self._raw = None
         self._frozen = None
+        self._restored = False
 
     def on_train_begin(self, logs=None):
         """Start from the weights of the model, unless a state was restored."""
-        if self._averages is None:
-            self._averages = [
-                tf.Variable(weight.value, trainable=False) for weight in self._weights()
-            ]
+        if not self._restored:
+            self.steps = 0
+            self._averages = [_average(weight) for weight in self._weights()]
+        self._restored = False
         self._make_update()
         self._iterations = int(self.model.optimizer.iterations.numpy())
 
@@ -86,16 +89,16 @@ class WeightAverage(keras.callbacks.Callback):
         @tf.function
         def update(kept):
             for average, weight in pairs:
+                share = tf.cast(kept, average.dtype)
                 # weight.value, not the half-precision copy that a layer's scope would give
-                average.assign(kept * average + (1.0 - kept) * tf.cast(weight.value, average.dtype))
+                now = tf.cast(weight.value, average.dtype)
+                average.assign(share * average + (1.0 - share) * now)
 
         self._update = update
 
     def _weights(self):
         return [
-            weight
-            for weight in self.model.weights
-            if np.issubdtype(keras.backend.standardize_dtype(weight.dtype), np.floating)
+            weight for weight in self.model.weights if keras.backend.is_float_dtype(weight.dtype)
         ]
 
     def on_train_batch_end(self, batch, logs=None):
@@ -156,3 +159,9 @@ class WeightAverage(keras.callbacks.Callback):
         """Take back what `state` gave; call it before `fit`."""
         self.steps = values["steps"]
         self._averages = [tf.Variable(array, trainable=False) for array in arrays]
+        self._restored = True
+
+
+def _average(weight):
+    dtype = keras.backend.result_type(weight.dtype, "float32")
+    return tf.Variable(tf.cast(weight.value, dtype), trainable=False)

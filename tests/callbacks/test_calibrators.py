@@ -116,6 +116,10 @@ def test_priors_by_bayes():
         (lambda: adjust_priors([[0.5, 0.5]], [1, 0], [1, 1]), "trained must be 2 positive shares"),
         (lambda: adjust_priors([[0.5, 0.5]], [1, 1], [1, -1]), "new must be 2 non-negative shares"),
         (lambda: adjust_priors([[0.5, 0.5]], [1, 1], [1]), "new must be 2 non-negative shares"),
+        (
+            lambda: adjust_priors([[0.5, 0.5], [1, 0]], [1, 1], [0, 1]),
+            r"some class that each image can be of, received: \[0, 1\], .* none for image 1",
+        ),
         (lambda: adjust_priors([[5, -4]], [1, 1], [1, 1]), "are these logits"),
         (lambda: estimate_priors([[0.5, 0.5]], [1, float("nan")]), "trained must be 2 positive"),
         (lambda: fit_vector_scaling([[0, 1]], [0], penalty=0), "penalty must be positive"),

@@ -103,6 +103,46 @@ def test_a_resumed_run_goes_on(line_model, tmp_path, every):
     assert arrays == []
 
 
+@pytest.mark.parametrize(
+    ("images", "begun"), [(12, [0, 4, 8, 12, 16, 20]), (10, [0, 4, 8, 10, 14, 18])]
+)
+def test_several_steps_an_execution(line_model, images, begun):
+    model, inputs, outputs = line_model
+    model.compile("sgd", "mse", steps_per_execution=4)
+    inputs, outputs = np.repeat(inputs, images, 0), np.repeat(outputs, images, 0)
+    target = Target()
+    curriculum = Curriculum(target, every="step")
+    model.fit(inputs, outputs, batch_size=1, epochs=2, verbose=0, callbacks=[curriculum])
+    np.testing.assert_allclose(target.seen, [*(np.array(begun) / (2 * images - 1)), 0.75])
+
+
+def test_inside_an_epoch(line_model):
+    """A run of ten steps an epoch that was killed after eight of the second, in executions of 4."""
+    target = Target()
+    curriculum = Curriculum(target, lambda time: time / 100, every="step")
+    curriculum.set_params({"epochs": 3, "steps": 10})
+
+    def train(epoch, executions):
+        curriculum.on_epoch_begin(epoch)
+        for first in range(0, 4 * executions, 4):
+            curriculum.on_train_batch_begin(first)
+            curriculum.on_train_batch_end(first + 3)
+
+    train(0, 3)
+    curriculum.on_epoch_end(0)
+    train(1, 2)
+    values, arrays = curriculum.state()
+    curriculum = Curriculum(target, curriculum.schedule, every="step")
+    curriculum.set_params({"epochs": 3, "steps": 10})
+    curriculum.restore(json.loads(json.dumps(values)), arrays)
+    train(1, 1)
+    curriculum.on_epoch_end(1)
+    train(2, 3)
+    np.testing.assert_allclose(
+        np.multiply(target.seen, 100), [0, 4, 8, 10, 14, 18, 20, 24, 28], atol=1e-9
+    )
+
+
 def test_it_begins_again_with_the_next_fit(line_model):
     target = Target()
     curriculum = Curriculum(target, every="step", over=2)

@@ -139,6 +139,24 @@ def test_prechelts_criterion_stops(line_model, script):
     assert "stopped after epoch 4: validation loss 20 % above its lowest" in stopping.reason
 
 
+@pytest.mark.parametrize("first", [3, NAN])
+def test_a_criterion_leaves_out_what_is_not_finite(line_model, script, first):
+    stopping = EarlyStopping("val_loss", criterion=GeneralizationLoss(5))
+    _fit(line_model, [script("val_loss", [first, 1, 2, 2, 2]), stopping], 5)
+    assert (stopping.stopped_epoch, stopping.best_epoch) == (3, 2)
+
+
+def test_another_fit_begins_again(line_model, script):
+    stopping = EarlyStopping("val_loss", patience=2)
+    _fit(line_model, [script("val_loss", [1, 2, 3]), stopping], 3)
+    assert (stopping.stopped_epoch, stopping.best_epoch) == (3, 1)
+    line_model[0].set_weights([np.zeros((1, 1))])
+    weight = _fit(line_model, [script("val_loss", [9, 8, 7, 6]), stopping], 4)
+    assert (stopping.stopped_epoch, stopping.best_epoch) == (None, 4)
+    assert stopping.reason == "kept epoch 4 with val_loss 6"
+    assert weight == 1 - 0.5**4
+
+
 def test_criterion_and_guards_survive_a_resume(line_model, script):
     values = {"val_loss": [2, 1, 1.05, 1.2, 0.5], "val_ece": [0, 0.5, 0, 0, 0]}
     arguments = {"criterion": GeneralizationLoss(10), "guards": [Bound("val_ece", at_most=0.1)]}
@@ -204,6 +222,19 @@ def test_state_goes_on_where_it_was(line_model, script):
         ("sparse_categorical_crossentropy", "min"),
         ("val_top_k_categorical_accuracy", "max"),
         ("mean_absolute_error", "min"),
+        ("val_adaptive_ece", "min"),
+        ("val_ece15", "min"),
+        ("kl_divergence_1", "min"),
+        ("head_loss", "min"),
+        ("top5acc", "max"),
+        ("val_acc1", "max"),
+        ("auc_2", "max"),
+        ("f1_score", "max"),
+        ("r2_score", "max"),
+        # Words of measures that get worse are only parts of these: loss and ece.
+        ("val_glossy_accuracy", "max"),
+        ("val_blossom_recall", "max"),
+        ("val_piece_recall", "max"),
     ],
 )
 def test_direction(name, mode):

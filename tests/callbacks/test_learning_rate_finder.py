@@ -67,6 +67,12 @@ def test_slide_ends_where_the_slope_stands_still():
     assert suggest_rates(rates, losses)["slide"] == pytest.approx(rates[max(still)])
 
 
+@pytest.mark.parametrize("losses", [np.arange(9.0), np.ones(9)])
+def test_valley_of_a_loss_that_never_falls(losses):
+    rates = np.geomspace(1e-5, 1, 9)
+    assert suggest_rates(rates, losses)["valley"] == rates[0]
+
+
 def make(policy="float32", optimizer="adam"):
     keras.utils.set_random_seed(3)
     layers = [
@@ -147,6 +153,19 @@ def test_rates_rise_and_losses_are_those_of_the_steps(data):
         assert found.losses[step] == pytest.approx(float(expected), rel=1e-3)
     assert 1e-4 < found.suggestions["steepest"] < 100
     assert "steepest" in str(found)
+
+
+def test_each_step_has_its_own_rate_in_executions_of_several(data):
+    found = []
+    for steps_per_execution in (1, 4):
+        model = make(optimizer=keras.optimizers.SGD(0.1))
+        model.compile(model.optimizer, model.loss, steps_per_execution=steps_per_execution)
+        found.append(find_learning_rate(model, batches(data), low=1e-6, high=0.1, steps=50))
+        assert model.steps_per_execution == steps_per_execution
+    one, four = found
+    np.testing.assert_allclose(four.rates, np.geomspace(1e-6, 0.1, 50))
+    np.testing.assert_array_equal(four.losses, one.losses)
+    assert four.suggestions == one.suggestions
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from unittest import mock
 
 import keras
 import pytest
@@ -152,3 +153,39 @@ def test_wandb_offline(line_model, tmp_path, monkeypatch):
     again.restore(*log.state())
     model.fit(x, y, initial_epoch=1, epochs=3, verbose=0, callbacks=[again, Look()])
     assert [step for step, _ in sent[2:]] == [0, 4]  # epoch 2 is not logged again
+
+
+def logged(log, line_model):
+    """Fit twice, for two epochs and for one; return the run of each."""
+    model, x, y = line_model
+    runs = []
+    for epochs in (2, 1):
+        model.fit(x, y, epochs=epochs, verbose=0, callbacks=[log])
+        runs.append(log.run_id)
+    return runs
+
+
+def test_another_fit_makes_another_mlflow_run(line_model, monkeypatch):
+    mlflow = mock.MagicMock(**{"active_run.return_value": None})
+    monkeypatch.setitem(sys.modules, "mlflow", mlflow)
+    client = mlflow.MlflowClient.return_value
+    client.create_run.side_effect = [mock.Mock(**{"info.run_id": name}) for name in "ab"]
+    assert logged(MLflowLog(), line_model) == ["a", "b"]
+    assert [call.args[0] for call in client.log_batch.call_args_list] == ["a", "a", "b"]
+    assert logged(MLflowLog(run_id="mine"), line_model) == ["mine", "mine"]
+
+
+def test_another_fit_makes_another_wandb_run(line_model, monkeypatch):
+    made = []
+
+    def init(*, id, **_):
+        made.append(mock.Mock(id=id or f"made {len(made)}", resumed=False))
+        return made[-1]
+
+    wandb = mock.Mock(run=None, init=init)
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    assert logged(WandbLog(), line_model) == ["made 0", "made 1"]
+    assert [run.log.call_count for run in made] == [2, 1]
+    # A run that was named goes on, and holds the first epoch of the second fit already.
+    assert logged(WandbLog(run_id="mine"), line_model) == ["mine", "mine"]
+    assert [run.log.call_count for run in made[2:]] == [2, 0]

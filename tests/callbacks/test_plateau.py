@@ -141,7 +141,10 @@ class TestOnASchedule:
         reduce = self.reducing()
         first = half(model, x, y, [script("val_loss", LOSSES), reduce], 3)
         second = half(model, x, y, [script("val_loss", LOSSES), reduce], 3)
-        np.testing.assert_allclose(first + second, distances(self.RATES), rtol=1e-5)
+        # Its own plateau begins with its first epoch, so it reduces after its second.
+        rates = self.SCHEDULED * [1, 1, 0.1, 0.1, 0.1, 0.01]
+        np.testing.assert_allclose(first + second, distances(rates), rtol=1e-5)
+        assert [one["epoch"] for one in reduce.reductions] == [2]
 
     def test_it_survives_saving(self, line_model, script, tmp_path):
         model, x, y = self.compiled(line_model)
@@ -203,6 +206,16 @@ class TestOnASchedule:
         # That of the next step, before the reduction that follows from the epoch.
         expected = 0.25 * (1 - np.arange(1, 5) / 10) * [1, 1, 0.1, 0.1]
         np.testing.assert_allclose(history["learning_rate"], expected, rtol=1e-5)
+
+
+def test_a_fit_of_another_model_begins_at_its_whole_rate(line_model, script):
+    model, x, y = line_model
+    reduce = ReduceOnPlateau(patience=1, minimum=0.1, say=None)
+    for _ in range(2):
+        model.compile(keras.optimizers.SGD(0.25), "mse")
+        model.set_weights([np.zeros((1, 1))])
+        weights = half(model, x, y, [script("val_loss", LOSSES), reduce], 3)
+        np.testing.assert_allclose(weights, distances([0.25, 0.25, 0.025]), rtol=1e-5)
 
 
 @pytest.mark.parametrize(

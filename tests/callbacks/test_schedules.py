@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from callbacks import OneCycle, OneCycleMomentum, StepDecay, WarmupDecay
+from callbacks import GradualUnfreezing, OneCycle, OneCycleMomentum, StepDecay, WarmupDecay
 from callbacks.one_cycle import one_cycle
 from callbacks.schedules import warmup_decay
 from callbacks.step_decay import step_decay
@@ -253,6 +253,21 @@ class TestOneCycleMomentum:
                 weight += velocity
             expected.append(weight)
         np.testing.assert_allclose(weights, expected, rtol=1e-5)
+
+    def test_a_new_optimizer_meanwhile(self, line_model):
+        schedule = OneCycle(0.1, STEPS, **CYCLE)
+        model, x, y = line_model
+        model.compile(keras.optimizers.SGD(schedule, momentum=0.9), "mse")
+        unfreezing = GradualUnfreezing({0: lambda model: None, 2: lambda model: None})
+        weights = []
+        follow = keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, logs: weights.append(float(model.get_weights()[0][0, 0]))
+        )
+        calls = [unfreezing, OneCycleMomentum(schedule), follow]
+        model.fit(x, y, epochs=STEPS, verbose=0, callbacks=calls)
+        np.testing.assert_allclose(weights, momentum_sgd(False), rtol=1e-5)
+        assert type(model.optimizer.momentum) is float
+        assert float(keras.ops.convert_to_tensor(model.optimizer.momentum)) == pytest.approx(0.9)
 
     def test_a_model_saved_meanwhile_holds_the_constant(self, line_model, tmp_path):
         schedule = OneCycle(0.1, STEPS, **CYCLE)

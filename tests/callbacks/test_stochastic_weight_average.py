@@ -50,6 +50,28 @@ def test_an_end_before_the_start_leaves_the_raw_weights(line_model):
     assert (model.get_weights()[0][0, 0], average.averaged) == (0.75, 0)
 
 
+def test_another_fit_begins_again(line_model):
+    model, x, y = line_model
+    average = StochasticWeightAverage(2)
+    for epochs, weight in ((3, _mean([2, 3])), (1, 0.5)):
+        model.set_weights([np.zeros((1, 1))])
+        model.fit(x, y, epochs=epochs, verbose=0, callbacks=[average])
+        assert model.get_weights()[0][0, 0] == pytest.approx(weight, rel=1e-6)
+    assert average.averaged == 0
+
+
+@pytest.mark.parametrize("policy", ["bfloat16", "float16"])
+def test_half_precision_is_averaged_in_float32(policy):
+    line = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros", dtype=policy)
+    model = keras.Sequential([keras.layers.Input((1,)), line])
+    model.compile(keras.optimizers.SGD(0.25), loss="mse")
+    ones, average = np.ones((1, 1)), StochasticWeightAverage(1)
+    model.fit(ones, ones, epochs=3, verbose=0, callbacks=[average])
+    (kept,) = average.state()[1]
+    assert (kept.dtype, kept[0, 0]) == ("float32", pytest.approx(_mean([1, 2, 3]), rel=1e-6))
+    assert model.get_weights()[0][0, 0] == kept.astype(model.get_weights()[0].dtype)[0, 0]
+
+
 @pytest.fixture
 def normalized():
     """Return a compiled model with batch normalisation, and data of two classes."""

@@ -23,6 +23,31 @@ def test_ends_on_the_average(line_model, decay, steps):
     assert model.get_weights()[0][0, 0] == pytest.approx(_expected(decay, steps), rel=1e-5)
 
 
+# Half a unit in the last place, since the average is kept in float32.
+@pytest.mark.parametrize(
+    ("policy", "rounding"), [("bfloat16", 2**-9), ("float16", 2**-12), ("float64", 1e-7)]
+)
+def test_other_precisions(policy, rounding):
+    line = keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros", dtype=policy)
+    model = keras.Sequential([keras.layers.Input((1,)), line])
+    model.compile(keras.optimizers.SGD(0.25), loss="mse")
+    ones = np.ones((1, 1))
+    average = WeightAverage(0.5)
+    model.fit(ones, ones, epochs=4, verbose=0, callbacks=[average])
+    expected = _expected(0.5, 4)
+    assert float(model.get_weights()[0][0, 0]) == pytest.approx(expected, abs=rounding)
+    assert average.state()[1][0][0, 0] == pytest.approx(expected, rel=1e-6)
+
+
+def test_another_fit_begins_again(line_model):
+    model, x, y = line_model
+    average = WeightAverage(0.5)
+    for epochs in (4, 2):
+        model.set_weights([np.zeros((1, 1))])
+        model.fit(x, y, epochs=epochs, verbose=0, callbacks=[average])
+        assert model.get_weights()[0][0, 0] == pytest.approx(_expected(0.5, epochs), rel=1e-5)
+
+
 def test_validates_on_the_average_and_trains_on_the_raw_weights(line_model):
     model, x, y = line_model
     history = model.fit(
