@@ -8,7 +8,10 @@ from callbacks._measured import CALIBRATION_NAMES, VALIDATION_NAMES
 
 # A metric whose name holds one of these words grows, or shrinks, as the model gets better.
 _GROWING = frozenset(
-    ("acc", "accuracy", "auc", "precision", "recall", "f1", "fbeta", "iou", "miou", "r2", "kappa")
+    (
+        *("acc", "accuracy", "auc", "precision", "recall", "f1", "fbeta", "r2", "kappa"),
+        *("iou", "miou", "meaniou"),
+    )
 )
 _SHRINKING = frozenset(
     (
@@ -17,7 +20,13 @@ _SHRINKING = frozenset(
     )
 )
 # What other callbacks of this package add to the logs of an epoch.
-_ADDED = (*VALIDATION_NAMES, *(f"val_{name}" for name in CALIBRATION_NAMES))
+_ADDED = (
+    *VALIDATION_NAMES,
+    *(f"val_{name}" for name in CALIBRATION_NAMES),
+    *("gradient_norm", "gradient_norm_max", "learning_rate"),
+)
+# And of which names begin so, with that of a layer behind.
+_ADDED_BY_LAYER = "gradient_norm/"
 
 
 def better_direction(monitor: str) -> str:
@@ -32,7 +41,9 @@ def better_direction(monitor: str) -> str:
         >>> better_direction("val_accuracy"), better_direction("val_loss")
         ('max', 'min')
     """
-    words = re.findall("[a-z]+[0-9]*", monitor.lower())
+    # In camel case, too; but IoU is one word.
+    parted = re.sub("([a-z0-9])([A-Z])", r"\1 \2", monitor)
+    words = re.findall("[a-z]+[0-9]*", f"{parted} {monitor}".lower())
     words += [word.rstrip("0123456789") for word in words]
     if not _SHRINKING.isdisjoint(words):
         return "min"
@@ -71,7 +82,7 @@ class Monitored:
         self._checked = True
         known = {*logs, *(f"val_{name}" for name in logs), *_ADDED, *self._added}
         for name in self._names:
-            if name not in known:
+            if name not in known and not name.startswith(_ADDED_BY_LAYER):
                 raise ValueError(f"{self._unknown(name, logs)}; added=[...] names what is yours")
 
     def value(self, name: str, logs: Mapping) -> float:

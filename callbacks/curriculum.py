@@ -120,6 +120,7 @@ class Curriculum(keras.callbacks.Callback):
         # Steps done when the epoch began, and how many of it are done where a resumed run begins.
         self._begun = self._skipped = 0
         self._before = None
+        self._restored = False
 
     def strength_at(self, time: float) -> float:
         """Return the strength at a time, in epochs or steps from 0."""
@@ -148,8 +149,12 @@ class Curriculum(keras.callbacks.Callback):
         return epochs * steps - 1
 
     def on_train_begin(self, logs=None):
-        """Remember the strength there was, and find out whether the schedule works."""
-        self._before = self.target.strength
+        """Begin again, unless a state was restored; find out whether the schedule works."""
+        if not self._restored:
+            self.time = self._begun = 0
+        self._restored = False
+        # There is one left where an earlier fit was cut short.
+        self._before = self.target.strength if self._before is None else self._before
         self.strength_at(self.time)
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -177,9 +182,9 @@ class Curriculum(keras.callbacks.Callback):
         self._begun = self.time
 
     def on_train_end(self, logs=None):
-        """Put the strength back, and begin again if `fit` does."""
+        """Put the strength back."""
         self.target.strength = self._before
-        self.time = self._begun = 0
+        self._before = None
 
     def state(self) -> tuple[dict, list]:
         """Return what a resumed run needs: JSON values, and no arrays."""
@@ -188,3 +193,4 @@ class Curriculum(keras.callbacks.Callback):
     def restore(self, values: dict, arrays: list) -> None:
         """Take back what `state` gave; call it before `fit`."""
         self.time, self._begun = values["time"], values["begun"]
+        self._restored = True

@@ -97,6 +97,8 @@ class StochasticWeightAverage(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Look whether the statistics can be computed, before time is spent."""
+        # Raw weights are left where the validation of an earlier fit was cut short.
+        self._raw = None
         if not self._restored:
             self._begin()
         self._restored = False

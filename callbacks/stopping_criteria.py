@@ -14,10 +14,10 @@ import numpy as np
 def generalization_loss(validation: Sequence[float]) -> float:
     """Return by how many per cent the newest validation loss lies above the lowest so far.
 
-    `GL(t) = 100 * (E_va(t) / E_opt(t) - 1)`; 0 at a new lowest.
+    `GL(t) = 100 * (E_va(t) / E_opt(t) - 1)`; 0 at a new lowest, infinite above one of 0.
 
     Args:
-        validation: Positive losses.
+        validation: Losses of 0 or more.
 
     Example:
         >>> round(generalization_loss([1.0, 0.5, 0.6]), 6)
@@ -26,16 +26,20 @@ def generalization_loss(validation: Sequence[float]) -> float:
     Source:
         Prechelt, "Early Stopping - But When?", 1998, section 2.2.
     """
-    return 100.0 * (validation[-1] / min(validation) - 1.0)
+    lowest = min(validation)
+    if not lowest:
+        return math.inf if validation[-1] else 0.0
+    return 100.0 * (validation[-1] / lowest - 1.0)
 
 
 def training_progress(training: Sequence[float], strip: int = 5) -> float:
     """Return how much training still moves: the strip's mean loss against its lowest, per mille.
 
-    `P_k(t) = 1000 * (sum over the last k epochs of E_tr / (k * min over them of E_tr) - 1)`.
+    `P_k(t) = 1000 * (sum over the last k epochs of E_tr / (k * min over them of E_tr) - 1)`;
+    infinite if the lowest is 0 and another is not.
 
     Args:
-        training: Positive losses.
+        training: Losses of 0 or more.
         strip: Number `k` of newest epochs looked at.
 
     Example:
@@ -46,6 +50,8 @@ def training_progress(training: Sequence[float], strip: int = 5) -> float:
         Prechelt, 1998, section 2.2.
     """
     newest = training[-strip:]
+    if not min(newest):
+        return math.inf if any(newest) else 0.0
     return 1000.0 * (sum(newest) / (len(newest) * min(newest)) - 1.0)
 
 

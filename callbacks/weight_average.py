@@ -64,6 +64,8 @@ class WeightAverage(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Start from the weights of the model, unless a state was restored."""
+        # Raw weights are left where the validation of an earlier fit was cut short.
+        self._raw = None
         if not self._restored:
             self.steps = 0
             self._averages = [_average(weight) for weight in self._weights()]

@@ -40,6 +40,9 @@ From labelled images to a trained, calibrated, int8 TFLite classifier and a repo
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code."""
     options = _parser().parse_args(arguments)
+    if hasattr(sys.stdout, "reconfigure"):
+        # Names of files may be any bytes.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return options.run(options) or 0
     except RecipesError as error:
@@ -148,7 +151,10 @@ def _add_evaluate(commands):
     command.add_argument("model", help="run folder, .keras or .tflite file")
     command.add_argument("source", nargs="?", help=f"default: the run's own; {SOURCE_HELP}")
     command.add_argument(
-        "--split", choices=("train", "validation", "test"), default="test", help="default: test"
+        "--split",
+        choices=("train", "validation", "test"),
+        default="test",
+        help="of the run or source, if that is divided (default: test)",
     )
     command.add_argument(
         "--slices", metavar="NAMES", help="judge parts of the images apart: class, size, or both"

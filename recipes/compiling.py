@@ -1,5 +1,6 @@
 """From a recipe to a compiled model: its optimizer, loss, and what several devices make of them."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from recipes.config import Recipe
@@ -81,7 +82,9 @@ def compile_for_soft_labels(model, optimizer, **arguments) -> None:
     )
 
 
-def whole_executions(wanted: int, steps: int) -> int:
+def whole_executions(
+    wanted: int, steps: int, say: Callable[[str], None] = lambda line: None
+) -> int:
     """Return the most steps an execution, at most `wanted`, of which whole ones fill an epoch.
 
     Keras 3.15 runs the last execution of an epoch to its full length: with another number, images
@@ -91,7 +94,10 @@ def whole_executions(wanted: int, steps: int) -> int:
         >>> whole_executions(8, 16), whole_executions(4, 14), whole_executions(4, 7)
         (8, 2, 1)
     """
-    return max(number for number in range(1, wanted + 1) if steps % number == 0)
+    found = max(number for number in range(1, wanted + 1) if steps % number == 0)
+    if found != wanted:
+        say(f"{found} steps an execution: {wanted} do not divide the {steps} of an epoch")
+    return found
 
 
 def compile_model(recipe, model, plan, steps_per_epoch, devices, steps_per_execution=1):

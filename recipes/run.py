@@ -146,12 +146,13 @@ class Run:
         write_text(self.path("history.jsonl"), "".join(lines))
 
 
-def check_output(directory: str | os.PathLike, *, resume: bool) -> None:
+def check_output(directory: str | os.PathLike, *, resume: bool, source: Any = None) -> None:
     """Refuse an output folder that cannot be used, before any work is done.
 
     Args:
         directory: Where the run is to be written.
         resume: Whether an unfinished run there is to go on.
+        source: Of the images; among them a run would be taken for a class.
 
     Raises:
         RunError: One line that says what is in the way.
@@ -168,18 +169,32 @@ def check_output(directory: str | os.PathLike, *, resume: bool) -> None:
         raise RunError(f"{directory} holds an interrupted run; add --resume to go on with it")
     if resume:
         raise RunError(f"there is no run to resume at {directory}")
-    if directory.exists() and not all(map(_is_of_a_killed_start, directory.iterdir())):
+    if isinstance(source, (str, os.PathLike)):
+        images = Path(source).expanduser()
+        if images.is_dir() and directory.resolve().is_relative_to(images.resolve()):
+            raise RunError(f"{directory} lies in the folder of images {source}; choose another one")
+    if directory.exists() and not _is_of_a_killed_start(directory):
         raise RunError(f"{directory} exists, is not empty and is not a run; choose another folder")
     parent = next(p for p in (directory, *directory.absolute().parents) if p.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         raise RunError(f"cannot write to {directory}: {parent} is not a writable folder")
 
 
-def _is_of_a_killed_start(path):
-    """Return whether a file or folder is what `Run.create` leaves if it is killed."""
-    if path.name == "checkpoints":
-        return path.is_dir() and not any(path.iterdir())
-    return path.name in ("environment.json", "data.json") or is_leftover(path)
+def _is_of_a_killed_start(directory):
+    """Return whether a folder holds nothing but what `Run.create` leaves if it is killed."""
+    ours = set()
+    try:
+        # The first file that is written, before data.json.
+        if "format_version" in read_json(directory / "environment.json"):
+            ours = {"environment.json", "data.json"}
+    except (OSError, TypeError, ValueError):
+        pass
+    return all(
+        path.name in ours
+        or is_leftover(path)
+        or (path.name == "checkpoints" and path.is_dir() and not any(path.iterdir()))
+        for path in directory.iterdir()
+    )
 
 
 def new_environment(seed: int, precision: str, devices: dict | None = None) -> dict:

@@ -94,7 +94,7 @@ def train(
     devices = open_devices(strategy)
     if not devices.is_chief:
         say, progress = _say_nothing, False
-    devices.agree(lambda: check_output(out, resume=resume), chief_only=True)
+    devices.agree(lambda: check_output(out, resume=resume, source=data), chief_only=True)
     with devices.run_folder(out, resume=resume) as folder, devices.watched():
         run = _train(recipe, data, folder, resume, callbacks, say, progress, devices)
     return run if devices.is_chief else None
@@ -156,6 +156,8 @@ def _train(recipe, data, out, resume, callbacks, say, progress, devices):
         say(devices_text(recipe, batch_size, devices))
 
     try:
+        for split in data.splits.values():
+            split.lost.clear()
         fitted = _fit(run, recipe, data, model, plan, callbacks, say, progress, devices, batch_size)
         if not devices.is_chief:
             return run
@@ -266,12 +268,7 @@ def _fit(run, recipe, data, model, plan, more_callbacks, say, progress, devices,
     chosen = recipe.training
     updates = len(data.splits["train"]) // batch_size
     steps_per_epoch = updates * chosen.accumulation_steps
-    execution = whole_executions(chosen.steps_per_execution, steps_per_epoch)
-    if execution != chosen.steps_per_execution:
-        say(
-            f"{execution} steps an execution: {chosen.steps_per_execution} do not divide the "
-            f"{steps_per_epoch} of an epoch"
-        )
+    execution = whole_executions(chosen.steps_per_execution, steps_per_epoch, say)
     with devices.scope():
         unfreezing = compile_model(recipe, model, plan, updates, devices, execution)
 

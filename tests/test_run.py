@@ -47,12 +47,24 @@ def test_what_is_in_the_way(tmp_path):
         check_output(tmp_path, resume=True)
 
 
+def test_a_run_among_the_images_is_refused(tmp_path):
+    with pytest.raises(RunError, match="lies in the folder of images"):
+        check_output(tmp_path / "photos" / "run", resume=False, source=tmp_path)
+    check_output(tmp_path / "run", resume=False, source=tmp_path / "photos")
+
+
 def test_what_a_killed_start_leaves_is_not_in_the_way(tmp_path):
     (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "environment.json").write_text("{}")
+    (tmp_path / "environment.json").write_text('{"format_version": 1}')
     (tmp_path / ".data.x1y2.partial.json").write_text("{")
     check_output(tmp_path, resume=False)
     (tmp_path / "checkpoints" / "mine.txt").write_text("x")
+    with pytest.raises(RunError, match="not empty and is not a run"):
+        check_output(tmp_path, resume=False)
+
+
+def test_a_file_of_the_user_s_own_is_in_the_way(tmp_path):
+    (tmp_path / "data.json").write_text('{"my": "annotations"}')
     with pytest.raises(RunError, match="not empty and is not a run"):
         check_output(tmp_path, resume=False)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from recipes import load_data, train
@@ -277,6 +278,19 @@ def test_a_file_that_is_lost_while_training_is_named(tiny_recipe, tmp_path):
     recipe = tiny_recipe.override({"training.batch_size": 4, "training.epochs": 2})
     with pytest.raises(DataError, match=f"{lost.name}, which could be read at the start"):
         train(recipe, data, tmp_path / "run", callbacks=[_Lose(lost)], progress=False)
+
+
+class _Exhaust(keras.callbacks.Callback):
+    """Run out of memory."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        raise tf.errors.ResourceExhaustedError(None, None, "too large")
+
+
+def test_a_file_that_was_lost_before_is_not_to_blame(tiny_recipe, tiny_data, tmp_path):
+    tiny_data.splits["train"].lost.append(DataError("of an earlier training"))
+    with pytest.raises(tf.errors.ResourceExhaustedError, match="too large"):
+        train(tiny_recipe, tiny_data, tmp_path / "run", callbacks=[_Exhaust()], progress=False)
 
 
 @pytest.mark.parametrize(

@@ -39,14 +39,19 @@ class Climb:
         self._threads = threads
         self._exam = Exam(data, folder.file(REFERENCE), threads)
         self._rows = folder.rows()
+        # What they lacked may have been installed since. They come last, since they may fail again.
+        self._failed_before = [
+            name for name, row in self._rows.items() if row["status"] == "failed"
+        ]
         self._not_tried: dict[str, str] = {}
 
     def climb(self, target, methods, max_drop, budget_minutes):
         """Try candidates until the ladder or the time ends."""
         started = time.monotonic()
         for name in self._rows:
-            self._log(f"{name}: kept from before")
-        while name := next_candidate(target, methods, max_drop, self._outcomes()):
+            if name not in self._failed_before:
+                self._log(f"{name}: kept from before")
+        while name := self._next(target, methods, max_drop):
             minutes = (time.monotonic() - started) / 60
             if budget_minutes is not None and minutes >= budget_minutes and name != REFERENCE:
                 reason = f"the budget of {budget_minutes:g} minutes is used up"
@@ -54,6 +59,15 @@ class Climb:
                 self._log(f"{name} and what may follow: {reason}")
                 return
             self._try(name, max_drop)
+
+    def _next(self, *wanted):
+        name = next_candidate(*wanted, self._outcomes())
+        if name is None and self._failed_before:
+            for failed in self._failed_before:
+                del self._rows[failed]
+            self._failed_before = []
+            name = next_candidate(*wanted, self._outcomes())
+        return name
 
     def _try(self, name, max_drop):
         self._log(f"{name}: {CANDIDATES[name].summary}")

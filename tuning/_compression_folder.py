@@ -3,7 +3,6 @@
 import contextlib
 import datetime
 import hashlib
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recipes.errors import RunError
-from recipes.files import atomic_path, read_json, write_json
+from recipes.files import atomic_path, is_leftover, read_json, write_json
 from tuning.accuracy_aware import CANDIDATES
 from tuning.compression_report import FILES, CompressionReport
 
@@ -54,7 +53,7 @@ class CompressionFolder:
             if (path / _PLAN).exists():
                 self._compare(plan)
                 return
-            if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            if path.exists() and not (path.is_dir() and all(map(_is_of_a_start, path.iterdir()))):
                 raise RunError(f"{path} exists and is no folder of compress; choose another one")
             (path / "candidates").mkdir(parents=True, exist_ok=True)
             write_json(path / _PLAN, plan)
@@ -85,17 +84,14 @@ class CompressionFolder:
         return self.path / "candidates" / f"{name}.tflite"
 
     def rows(self) -> dict[str, dict[str, Any]]:
-        """Return what is known of the candidates that were made, in the order of the ladder.
-
-        Those that failed are left out: what they lacked may have been installed since.
-        """
+        """Return what is known of the candidates that are done, in the order of the ladder."""
         rows = {}
         for name in CANDIDATES:
             path = self.file(name).with_suffix(".json")
             if not path.exists():
                 continue
             row = read_json(path)
-            if row["status"] == "measured" and self._is_whole(name, row):
+            if row["status"] != "measured" or self._is_whole(name, row):
                 rows[name] = row
         return rows
 
@@ -164,6 +160,13 @@ class CompressionFolder:
             raise RunError(f"cannot write to {self.path}: {error.strerror or error}") from error
 
 
+def _is_of_a_start(path):
+    """Return whether a file or folder is what a call leaves that is killed before the plan."""
+    if path.name == "candidates":
+        return path.is_dir() and not any(path.iterdir())
+    return is_leftover(path)
+
+
 def model_digest(model: "keras.Model") -> str:
     """Return SHA-256 over the weights of a model and the kinds of its layers."""
     digest = hashlib.sha256()
@@ -177,11 +180,14 @@ def model_digest(model: "keras.Model") -> str:
 
 
 def validation_digest(data: "ImageData") -> str:
-    """Tell validation splits apart: by their labels, and by the images where these are at hand."""
+    """Tell validation splits apart: by their labels and images.
+
+    Images that are not at hand are those of the data, whose fingerprint goes by their files.
+    """
     split = data.splits["validation"]
     digest = hashlib.sha256(np.ascontiguousarray(split.labels).tobytes())
     if split.images is not None:
         digest.update(np.ascontiguousarray(split.images))
-    for path in split.paths or ():
-        digest.update(os.fsencode(path))
+    else:
+        digest.update(data.fingerprint.encode())
     return digest.hexdigest()

@@ -68,6 +68,8 @@ def plain_copy(model: keras.Model) -> keras.Model:
         # `clone_model` would give the inputs other names.
         copy = type(model).from_config(model.get_config())
     else:
+        # Not compiled: cloning compiles the clone, and cannot with a loss of the user's own.
+        model = keras.Model(model.inputs, model.outputs, name=model.name)
         copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
     for call in trace(copy).calls:

@@ -147,7 +147,7 @@ def run_recipe_trial(
         prune: As for `Watch`.
         progress: Whether to show the epochs.
     """
-    earlier = _earlier_epochs(directory, recipe)
+    earlier = _earlier_epochs(directory, recipe, _fits)
     watch = Watch(objective, recipe.training.epochs, prune, stop_at_end=True, earlier=earlier or ())
 
     def fit():
@@ -260,16 +260,19 @@ def _kept(watch: Watch, monitor: str, keep: str) -> float:
     return watch.logs[chosen][watch.objective]
 
 
-def _earlier_epochs(directory: Path, recipe: Recipe) -> list[dict] | None:
-    """Return the epochs of an unfinished run of the recipe; make room for a new one if none is."""
+def _earlier_epochs(
+    directory: Path, recipe: Recipe, can_go_on: Callable[[Run], bool] = lambda run: True
+) -> list[dict] | None:
+    """Return the epochs of an earlier run of the recipe; make room for a new one if none is."""
     if not directory.exists():
         return None
     try:
         run = Run(directory)
-        if run.recipe == recipe and (run.finished or _fits(run)):
-            return run.history
+        is_same = run.recipe == recipe
     except RecipesError:
-        pass  # Killed before the run had all its files: there is nothing in it.
+        is_same = False  # Killed before the run had all its files: there is nothing in it.
+    if is_same and (run.finished or can_go_on(run)):
+        return run.history
     shutil.rmtree(directory)
     return None
 

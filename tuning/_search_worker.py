@@ -42,7 +42,10 @@ def work(job: Job, cluster: Cluster, say: Callable[[str], None]) -> None:
     from tuning._search_tuner import load_keras_tuner
 
     load_keras_tuner()
-    _Worker(job, cluster, say).run()
+    try:
+        _Worker(job, cluster, say).run()
+    except OSError as error:
+        raise RunError(f"cannot write to {job.out}: {error.strerror or error}") from error
 
 
 class _Worker:

@@ -111,6 +111,8 @@ def compress(
     methods = check_arguments(target, methods, max_drop)
     if budget_minutes is not None and not budget_minutes > 0:
         raise ConfigError(f"budget_minutes must be above 0, received: {budget_minutes!r}")
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        raise ConfigError(f"threads must be a whole number above 0, received: {threads!r}")
     settings = _checked(
         Settings(epochs, sparsity, calibration_count, seed=seed, integer_ends=target == "int-only")
     )

@@ -60,7 +60,7 @@ def train_and_export(
     recipe = resolve_recipe(recipe)
     # Before the images, for which TensorFlow may be needed: it must know the cluster first.
     devices = open_devices(strategy)
-    devices.agree(lambda: check_output(out, resume=False), chief_only=True)
+    devices.agree(lambda: check_output(out, resume=False, source=source), chief_only=True)
     data = devices.agree(lambda: load_recipe_data(recipe, source, labels=labels, corrupt=corrupt))
     run = train(recipe, data, out, say=say, progress=progress, strategy=devices)
     return run and _finish(run, data, export and precisions, say)

@@ -314,17 +314,26 @@ def _check_layers(model):
             )
 
 
+# Of Keras' own, what takes probabilities and has no `from_logits`.
+_OF_PROBABILITIES = frozenset(
+    (
+        *("KLDivergence", "Poisson", "Dice", "Tversky"),
+        *("kl_divergence", "poisson", "dice", "tversky"),
+    )
+)
+
+
 def _check_loss(loss):
     """Refuse what takes probabilities, where the softmax is taken off for training."""
     if isinstance(loss, keras.losses.Loss):
         of_logits = loss.get_config().get("from_logits", True)
     elif callable(loss):
-        named = inspect.signature(loss).parameters.get("from_logits")
-        of_logits = named is None or named.default
+        given = inspect.signature(loss).parameters.get("from_logits")
+        of_logits = given is None or given.default
     else:
         of_logits = not isinstance(loss, str)
-    if not of_logits:
-        shown = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
+    shown = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
+    if not of_logits or shown in _OF_PROBABILITIES:
         raise ConfigError(
             "loss takes probabilities, the model is trained without its softmax: give a loss of "
             "logits, such as keras.losses.CategoricalCrossentropy(from_logits=True), received: "

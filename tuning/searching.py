@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recipes.errors import ConfigError
+from recipes.errors import ConfigError, RunError
 from recipes.files import write_json, write_text
 from tuning._search_checks import check_arguments, check_workers, direction_of, open_folder
 from tuning._search_cluster import Cluster, cluster_from_environment
@@ -132,8 +132,9 @@ def search(
     Raises:
         ConfigError: If an argument or the space is wrong, or no trial was completed.
         DataError: If the images cannot be used.
-        RunError: If `out` holds another search or something else, three trials in a row failed, or
-            workers and chief do not find each other or search for different things.
+        RunError: If `out` cannot be written, or holds another search or something else, three
+            trials in a row failed, or workers and chief do not find each other or search for
+            different things.
         PreflightError: If the preflight finds errors.
 
     Example:
@@ -168,19 +169,22 @@ def search(
 
         work(job, cluster, say)
         return _recorded(subject, out, objective, direction)
-    with _chief(job, workers, recycle, cluster, say) as chief:
-        return _searched(
-            job,
-            chief,
-            say,
-            algorithm=algorithm,
-            trials=trials,
-            budget_minutes=budget_minutes,
-            refine=refine,
-            seeds=seeds,
-            preflight=preflight,
-            seed=seed,
-        )
+    try:
+        with _chief(job, workers, recycle, cluster, say) as chief:
+            return _searched(
+                job,
+                chief,
+                say,
+                algorithm=algorithm,
+                trials=trials,
+                budget_minutes=budget_minutes,
+                refine=refine,
+                seeds=seeds,
+                preflight=preflight,
+                seed=seed,
+            )
+    except OSError as error:
+        raise RunError(f"cannot write to {out}: {error.strerror or error}") from error
 
 
 def _searched(

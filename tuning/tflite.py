@@ -259,10 +259,22 @@ def in_float32(model):
         return model
 
     def converted(layer):
-        return layer.__class__.from_config({**layer.get_config(), "dtype": "float32"})
+        config = {**layer.get_config(), "dtype": "float32"}
+        if isinstance(layer, keras.layers.Wrapper):
+            inner = config["layer"]
+            config["layer"] = {**inner, "config": {**inner["config"], "dtype": "float32"}}
+        return layer.__class__.from_config(config)
 
-    copy = keras.models.clone_model(model, clone_function=converted, recursive=True)
-    copy.set_weights(model.get_weights())
+    # Not compiled: cloning compiles the clone, and cannot with a loss of the user's own.
+    view = keras.Model(model.inputs, model.outputs, name=model.name)
+    policy = keras.config.dtype_policy()
+    # What layers make inside of them takes that of the process.
+    keras.config.set_dtype_policy("float32")
+    try:
+        copy = keras.models.clone_model(view, clone_function=converted, recursive=True)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    copy.set_weights(view.get_weights())
     for layer in _layers(copy):
         # What it adapted to lies in its weights; it computes with numbers derived from them.
         if isinstance(layer, keras.layers.Normalization):

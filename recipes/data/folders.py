@@ -53,6 +53,9 @@ def scan_folder(
         for split, place in (split_folders or {"train": folder}).items()
     }
     first = list(splits["train"])
+    for name in first:
+        if any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise DataError(f"the name of the class folder {name!a} is not UTF-8; rename it")
     for split, classes in splits.items():
         if set(classes) != set(first):
             only = sorted(set(classes) ^ set(first))
@@ -67,8 +70,15 @@ def _find_splits(folder: Path, folders: list[Path]) -> dict[str, Path] | None:
     """Return the split folders, or None if the folders are the classes themselves."""
     named = [place for place in folders if place.name.lower() in SPLIT_FOLDERS]
     # Folders of that name which hold images directly are classes that happen to be so called.
-    if not named or not all(_list(place)[0] for place in named):
+    divided = [place for place in named if _list(place)[0]]
+    if not divided:
         return None
+    if len(divided) < len(named):
+        flat = next(place for place in named if place not in divided)
+        raise DataError(
+            f"{divided[0]} holds folders, {flat} holds none; expected a folder of images for each "
+            "class in every split: move the other elsewhere"
+        )
     if len(named) < len(folders):
         others = [place.name for place in folders if place not in named]
         raise DataError(

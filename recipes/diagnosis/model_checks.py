@@ -118,12 +118,13 @@ def check_input_scale(layers: Sequence, given_range: bool) -> Iterator[Finding]:
         )
 
 
-def check_gradients(first: Sequence, later: Sequence) -> Iterator[Finding]:
+def check_gradients(first: Sequence, later: Sequence, images: float = 1) -> Iterator[Finding]:
     """Look at the gradients that reach the weights.
 
     Args:
         first: `GradientStatistics` of the model as it is.
         later: The same after some small steps.
+        images: That the losses are sums over; 1 for means.
     """
     absent = [gradient.name for gradient in first if gradient.norm is None]
     if absent:
@@ -146,7 +147,7 @@ def check_gradients(first: Sequence, later: Sequence) -> Iterator[Finding]:
         )
         return
     whole = math.sqrt(sum(gradient.norm**2 for gradient in first if gradient.norm is not None))
-    if whole > LARGE_GRADIENT:
+    if whole > images * LARGE_GRADIENT:
         worst = max((g for g in first if g.norm is not None), key=lambda gradient: gradient.norm)
         yield Finding(
             "gradients_exploding",
@@ -265,13 +266,14 @@ def check_updates(probe, without_gradient: Sequence[str], peak: float | None) ->
         )
 
 
-def check_overfit(found, classes: int, smoothing: float) -> Iterator[Finding]:
+def check_overfit(found, classes: int, smoothing: float, images: int = 1) -> Iterator[Finding]:
     """Judge whether one batch could be fitted.
 
     Args:
         found: From `overfit`.
         classes: Outputs of the model an image.
         smoothing: Of the labels, for the message.
+        images: That the losses are sums over; 1 for means.
     """
     if found.progress >= FITTED:
         return
@@ -285,12 +287,13 @@ def check_overfit(found, classes: int, smoothing: float) -> Iterator[Finding]:
         "steps": len(found.losses),
     }
     floor = f"{found.floor:.4g}" + (f" (label smoothing {smoothing:g})" if smoothing else "")
+    is_stuck = abs(lowest / images / stuck - 1) < 0.03
     double = f"; it sticks at log(1 + (C - 1) / e) = {stuck:.4f}: a softmax applied twice"
     yield Finding(
         "does_not_overfit",
         "error",
         f"{len(found.losses)} steps on one batch bring the loss from {found.losses[0]:.3g} to "
-        f"{lowest:.3g}, it could be {floor}{double if abs(lowest / stuck - 1) < 0.03 else ''}",
+        f"{lowest:.3g}, it could be {floor}{double if is_stuck else ''}",
         "check that labels belong to their images, and the loss; less dropout; a larger model",
         figures,
     )

@@ -228,7 +228,8 @@ class _Look:
             "input_scale",
             model_checks.check_input_scale(first.layers, self.input_range is not None),
         )
-        self._add("gradients", model_checks.check_gradients(first.gradients, later.gradients))
+        gradients = first.gradients, later.gradients
+        self._add("gradients", model_checks.check_gradients(*gradients, self._summed()))
         finite = np.isfinite(first.loss) and all(one.finite for one in first.gradients)
         self.learns = (
             bool(self.gradients)
@@ -314,8 +315,9 @@ class _Look:
             "overfit_floor": found.floor,
             "overfit_steps": len(found.losses),
         }
-        classes = max(self.width, 2)
-        self._add("overfit", model_checks.check_overfit(found, classes, self.facts.smoothing))
+        summed = len(batch[0]) if self.facts.summed else 1
+        facts = max(self.width, 2), self.facts.smoothing, summed
+        self._add("overfit", model_checks.check_overfit(found, *facts))
 
     def _floor(self, batch):
         if self.facts.kind is None:

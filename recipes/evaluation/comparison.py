@@ -174,11 +174,28 @@ def compare(
         return model.predictions
 
     one = predictions(first, data)
-    two = predictions(second, one.data if data is None and not is_of_a_run(second) else data)
+    if one.data is None or isinstance(second, Evaluation):
+        images = data
+    elif data is None:
+        # Another run has images of its own: if they are others, it may have learnt from these.
+        images = None if is_of_a_run(second) else one.data
+    else:
+        # Divided as for the first, which may have been trained on a part of them.
+        images = one.data if _takes(second, one.data.image_shape) else data
+    two = predictions(second, images)
     _check_same(one, two)
     names = one.class_names if one.named else two.class_names
     return compare_predictions(
         one.probabilities, two.probabilities, one.labels, names, bootstrap, seed
+    )
+
+
+def _takes(model, image_shape):
+    from recipes.evaluation.ensemble import as_classifier
+
+    shape = as_classifier(model).contract["image_shape"]
+    return len(shape) == 3 and all(
+        own in (None, given) for own, given in zip(shape, image_shape, strict=True)
     )
 
 

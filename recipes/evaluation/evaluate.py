@@ -40,7 +40,8 @@ def evaluate(
         data: Labelled images: an `ImageData`, a source that `load_data` takes (read the way the
             model's contract says), a pair of arrays `(images, labels)`, or a `tf.data.Dataset` of
             such pairs; images as the model takes them, in `[0, 255]`. `None`: those of the run.
-        split: `"train"`, `"validation"` or `"test"`, of an `ImageData` or a source.
+        split: `"train"`, `"validation"` or `"test"`, of an `ImageData` or a source. A source that
+            is not divided is measured whole, but that of the model's own run as the run divided it.
         bootstrap: Resamples of the images for the intervals; 0 for none but Wilson's.
         seed: Of the resamples.
         slices: Parts of the images to judge apart: `"class"`, `"size"` (shorter side on disk), a

@@ -49,7 +49,8 @@ def predict_labelled(
         model: What it was made of; a run is asked for its images if `data` is `None`.
         data: An `ImageData`, a pair `(images, labels)`, a `tf.data.Dataset` of such pairs, a source
             that `load_data` takes, or `None`.
-        split: Of an `ImageData` or a source.
+        split: Of an `ImageData` or a source. A source that is not divided is taken whole, but that
+            of the model's own run as the run divided it.
         corrupt: `"refuse"` or `"skip"` files that cannot be read.
 
     Raises:
@@ -64,7 +65,7 @@ def predict_labelled(
     if isinstance(data, (tuple, list)) and len(data) == 2 and not isinstance(data[0], str):
         return _of_pairs(classifier, _array_batches(*data))
     if not isinstance(data, ImageData):
-        data = _load(classifier, model, data, corrupt)
+        data = _load(classifier, model, data, split, corrupt)
     return _of_image_data(classifier, data, split)
 
 
@@ -82,8 +83,10 @@ def _of_image_data(classifier, data, split):
         raise DataError(f"{data.source} has no {split} images")
     names, known = tuple(data.class_names), classifier.class_names
     if names != known if classifier.named else len(names) != len(known):
+        only = sorted(set(names) ^ set(known))
+        hint = f"{_names(only)} in one of them only" if only else "in another order"
         raise DataError(
-            f"the model knows the classes {_names(known)}, the images have {_names(names)}"
+            f"the model knows the classes {_names(known)}, the images have {_names(names)}: {hint}"
         )
     batches = np.array_split(np.arange(len(chosen)), max(1, len(chosen) // _BATCH))
     probabilities = np.concatenate([classifier.predict(chosen.load(batch)) for batch in batches])
@@ -138,20 +141,33 @@ def _dataset_batches(dataset) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     yield from dataset.as_numpy_iterator()
 
 
-def _load(classifier, model, data, corrupt):
+def _load(classifier, model, data, split, corrupt):
     from recipes.data import load_data
 
-    if data is None:
+    if data is None or (is_of_a_run(model) and _is_source_of_run(data, model)):
         return _data_of_run(model)
     contract = classifier.contract or {}
     shape = contract.get("image_shape")
-    return load_data(
+    found = load_data(
         data,
         image_size=tuple(shape[:2]) if shape and None not in shape else None,
         color=contract.get("color", "auto"),
         fit=contract.get("fit", "crop"),
         corrupt=corrupt,
+        validation=0.0,
+        test=0.0,
     )
+    if split not in found.splits or len(found.splits["validation"]) or len(found.splits["test"]):
+        return found
+    whole = dataclasses.replace(found.splits["train"], name=split)
+    return dataclasses.replace(found, splits={**found.splits, split: whole})
+
+
+def _is_source_of_run(data, model):
+    source = (Run(_folder(_path(model))).data.get("reload") or {}).get("source")
+    if source is None or not isinstance(data, (str, os.PathLike)):
+        return False
+    return source in (os.fspath(data), os.path.abspath(os.path.expanduser(data)))
 
 
 def _data_of_run(model):

@@ -82,14 +82,20 @@ class ChannelNormalization(keras.layers.Layer):
             Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing
             Sample Variances", 1979, equation 2.1, by which batches are joined.
         """
-        count, mean, squares = 0, 0.0, 0.0
+        count, mean, squares, origin = 0, 0.0, 0.0, None
         for values in _batches_of_pixels(images):
-            size, batch_mean = len(values), values.mean(axis=0)
-            if count and len(mean) != len(batch_mean):
+            size = len(values)
+            if count and len(origin) != values.shape[1]:
                 raise ValueError(
                     "images must have the same number of channels throughout, "
-                    f"received {len(mean)} and {len(batch_mean)}"
+                    f"received {len(origin)} and {values.shape[1]}"
                 )
+            if not size:
+                continue
+            # About the first pixel, so that the variance of a constant channel is 0 exactly.
+            origin = values[0].copy() if origin is None else origin
+            values = values - origin
+            batch_mean = values.mean(axis=0)
             shift = batch_mean - mean
             within = ((values - batch_mean) ** 2).sum(axis=0)
             squares = squares + within + shift**2 * count * size / (count + size)
@@ -97,7 +103,7 @@ class ChannelNormalization(keras.layers.Layer):
             count += size
         if not count:
             raise ValueError("images must hold at least one image, received none")
-        return cls(mean.tolist(), (squares / count).tolist(), **kwargs)
+        return cls((origin + mean).tolist(), (squares / count).tolist(), **kwargs)
 
     def build(self, input_shape):
         """Check that there is a mean and a variance for each channel."""

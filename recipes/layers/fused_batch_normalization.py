@@ -18,7 +18,8 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     the difference.
 
     Arguments, weights, configuration and numbers are those of the stock layer, so the weights of
-    one load into the other. Parameters and statistics are float32 whatever the dtype policy.
+    one load into the other. Parameters and statistics are float32 under every mixed policy; a
+    policy of one dtype keeps them in it, and in pure bfloat16 the statistics hardly move.
     `trainable=False` means inference mode, as in the stock layer. What the kernel cannot do (a
     mask, an axis other than the last, inputs that are not of rank 4, float64, batch
     renormalisation, synchronised statistics, a backend other than TensorFlow) the stock

@@ -56,6 +56,12 @@ def _last_that_tells(model):
     for operation in reversed(getattr(model, "operations", model.layers)):
         if isinstance(operation, keras.Model):
             return _last_that_tells(operation)
-        if type(operation).__name__ not in _PASSING:
+        if type(operation).__name__ not in _PASSING and not _is_cast(operation):
             return operation
     return None
+
+
+def _is_cast(operation):
+    """Return whether it is a linear activation, which changes the dtype of its inputs at most."""
+    kind, linear = keras.layers.Activation, keras.activations.linear
+    return isinstance(operation, kind) and operation.activation is linear

@@ -76,7 +76,8 @@ def fine_tune(
         rate_decay: Factor of the learning rate from stage to stage towards the stem, in the
             second phase, above 0 and at most 1; see `rate_factors`.
         weight_decay: Decoupled, on kernels alone.
-        warmup: Share of each phase's steps over which the rate rises from 0; a cosine follows.
+        warmup: Share of each phase's steps over which the rate rises from 0, in [0, 1); a cosine
+            follows. A dataset that does not know its length has constant rates.
         loss: As for `compile`; default the cross-entropy of class indices, from logits if the model
             gives them.
         metrics: As for `compile`.
@@ -102,6 +103,7 @@ def fine_tune(
     """
     say = say or (lambda line: None)
     _check(optimizer, batch_norm, head_learning_rate, learning_rate)
+    _check_numbers(warmup, weight_decay, batch_size)
     source = _Source(data, validation_data, batch_size)
     source.check_classes(model)
     if loss is None:
@@ -109,6 +111,8 @@ def fine_tune(
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=logits)
     what = {"from_layer": from_layer, "fraction": fraction, "stages": stages}
     head_epochs, tune_epochs, what = _plan(source, model, head_epochs, tune_epochs, what, say)
+    if source.steps is None:
+        say("the dataset does not know its length: learning rates are constant, without warmup")
 
     if tune_epochs:
         # What is wrong with the second phase is said before the first.
@@ -178,6 +182,15 @@ def _check(optimizer, batch_norm, *rates):
     for rate in rates:
         if not rate > 0:
             raise ConfigError(f"learning rates must be positive, received: {rate!r}")
+
+
+def _check_numbers(warmup, weight_decay, batch_size):
+    for name, value, limit in (("warmup", warmup, 1), ("weight_decay", weight_decay, np.inf)):
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not 0 <= value < limit:
+            raise ConfigError(f"{name} must be 0 or more and below {limit}, received: {value!r}")
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise ConfigError(f"batch_size must be a positive integer, received: {batch_size!r}")
 
 
 def _plan(source, model, head_epochs, tune_epochs, what, say):

@@ -49,7 +49,7 @@ def flatten_model(
         >>> [type(layer).__name__ for layer in flatten_model(outer).layers]
         ['InputLayer', 'Conv2D', 'GlobalMaxPooling2D']
     """
-    _check(model)
+    check_graph(model)
     inputs = _inputs(model, input_shape)
     graph = trace(model, open_composites=False)
     copier = _Copier(graph)
@@ -84,7 +84,8 @@ def is_flat(model: keras.Model) -> bool:
     return not any(isinstance(layer, keras.Model) for layer in model.layers)
 
 
-def _check(model):
+def check_graph(model: keras.Model) -> None:
+    """Raise `ConfigError` unless a model has a graph to copy."""
     if not isinstance(model, keras.Model):
         raise ConfigError(f"expected a Keras model, received: {model!r}")
     try:

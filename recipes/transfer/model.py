@@ -6,7 +6,7 @@ import keras
 
 from recipes.errors import ConfigError
 from recipes.layers.channel_normalization import ChannelNormalization
-from recipes.transfer.flat import flatten_model, is_flat
+from recipes.transfer.flat import check_graph, flatten_model, is_flat
 from recipes.transfer.freezing import freeze
 
 _POOLINGS = {
@@ -79,7 +79,7 @@ def transfer_model(
         >>> len(model.trainable_variables)
         2
     """
-    _check_head(classes, pooling, dense, dropout)
+    _check_head(classes, pooling, dense, dropout, classifier_activation)
     statistics = {"mean": mean, "variance": variance}
     if isinstance(backbone, keras.Model):
         if backbone_arguments or not (weights is None or weights == "imagenet"):
@@ -99,7 +99,13 @@ def transfer_model(
     return model
 
 
-def _check_head(classes, pooling, dense, dropout):
+def _check_head(classes, pooling, dense, dropout, activation):
+    if not isinstance(dense, list | tuple):
+        raise ConfigError(f"dense must be a list of positive integers, received: {dense!r}")
+    try:
+        keras.activations.get(activation)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"unknown classifier_activation, received: {activation!r}") from error
     for what, value in (("classes", classes), *(("dense", size) for size in dense)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ConfigError(f"{what} must be a positive integer, received: {value!r}")
@@ -129,9 +135,14 @@ def _named_backbone(name, input_shape, weights, statistics, more):
 def _own_backbone(backbone, features, input_shape, statistics):
     if (statistics["mean"] is None) != (statistics["variance"] is None):
         raise ConfigError("mean and variance must be given together")
+    check_graph(backbone)
     first = None
     if statistics["mean"] is not None:
-        first = ChannelNormalization(**statistics, name="transfer_normalization")
+        try:
+            first = ChannelNormalization(**statistics, name="transfer_normalization")
+            first.build(tuple(backbone.inputs[0].shape))
+        except (TypeError, ValueError) as error:
+            raise ConfigError(str(error)) from error
     body = flatten_model(backbone, until=features, input_shape=input_shape, first=first)
     _check_feature_map(body, features)
     taken = {layer.name for layer in body.layers}.intersection(_HEAD_NAMES)

@@ -1,6 +1,7 @@
 import json
 import math
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -202,3 +203,18 @@ def test_a_strength_out_of_range_is_refused(line_model):
     pipeline = augment.Pipeline([augment.RandomFlip()])
     with pytest.raises(ValueError, match=r"strength must be a number in \[0, 1\], received: 2"):
         fit(line_model, Curriculum(pipeline, lambda time: 2))
+
+
+def test_another_fit_after_one_that_was_cut_short(line_model):
+    class Cut(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 5:
+                raise KeyboardInterrupt
+
+    target = Target()
+    curriculum = Curriculum(target, "linear", every="step")
+    with pytest.raises(KeyboardInterrupt):
+        fit(line_model, curriculum, epochs=2, steps=8, callbacks=[Cut()])
+    target.seen.clear()
+    fit(line_model, curriculum, epochs=2, steps=8)
+    np.testing.assert_allclose(target.seen, [*(np.arange(16) / 15), 0.75], atol=1e-12)

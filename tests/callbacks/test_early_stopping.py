@@ -71,7 +71,15 @@ def test_unknown_monitor_raises_with_the_nearest(line_model, arguments, message)
 
 
 @pytest.mark.parametrize(
-    ("monitor", "added"), [("val_mce", []), ("val_nll", []), ("val_accuracies", ["val_accuracies"])]
+    ("monitor", "added"),
+    [
+        ("val_mce", []),
+        ("val_nll", []),
+        ("gradient_norm_max", []),
+        ("gradient_norm/dense", []),
+        ("learning_rate", []),
+        ("val_accuracies", ["val_accuracies"]),
+    ],
 )
 def test_names_that_other_callbacks_add(line_model, script, monitor, added):
     """However like the name of a measure that is reported, such as `val_ece`, it is no mistake."""
@@ -235,6 +243,10 @@ def test_state_goes_on_where_it_was(line_model, script):
         ("val_glossy_accuracy", "max"),
         ("val_blossom_recall", "max"),
         ("val_piece_recall", "max"),
+        ("val_macroF1", "max"),
+        ("val_prAUC", "max"),
+        ("val_testAcc", "max"),
+        ("val_meanIoU", "max"),
     ],
 )
 def test_direction(name, mode):

@@ -113,3 +113,13 @@ def test_class_counts():
 def test_wrong_arguments(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_loss_of_zero():
+    """The limits of the formulas."""
+    assert generalization_loss([1.0, 0.0]) == 0.0
+    assert generalization_loss([0.0, 0.1]) == math.inf
+    assert training_progress([0.0, 0.0], 2) == 0.0
+    assert training_progress([0.1, 0.0], 2) == math.inf
+    assert GeneralizationLoss(5).verdict([0.0] * 2, [0.0, 0.0]) is None
+    assert GeneralizationLoss(5).verdict([0.0] * 2, [0.0, 0.1]) is not None

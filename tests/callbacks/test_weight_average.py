@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from callbacks import WeightAverage
+from callbacks import StochasticWeightAverage, WeightAverage
 
 
 def _expected(decay, steps):
@@ -104,3 +104,26 @@ def test_several_steps_an_execution_decay_as_often(line_model):
 def test_decay_out_of_range():
     with pytest.raises(ValueError, match="decay"):
         WeightAverage(1.0)
+
+
+@pytest.mark.parametrize("make", [lambda: WeightAverage(0.5), lambda: StochasticWeightAverage(1)])
+def test_another_fit_after_a_validation_that_was_cut_short(line_model, make):
+    model, inputs, outputs = line_model
+    average = make()
+
+    def cut(batch, logs):
+        raise KeyboardInterrupt
+
+    stop = keras.callbacks.LambdaCallback()
+    stop.on_test_batch_end = cut
+    given = {"validation_data": (inputs, outputs), "verbose": 0}
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(inputs, outputs, callbacks=[average, stop], **given)
+    model.set_weights([np.full((1, 1), 9.0)])
+    raw = []
+    look = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: raw.append(float(model.get_weights()[0][0, 0]))
+    )
+    model.fit(inputs, outputs, epochs=3, callbacks=[average, look], **given)
+    # Half of its way to 1 in each epoch, of one step.
+    assert raw == [9, 5, 3]

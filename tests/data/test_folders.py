@@ -72,6 +72,25 @@ def test_classes_called_train_and_test(make_folder):
     assert data.class_names == ("bus", "test", "train")
 
 
+def test_a_split_folder_without_classes_is_no_class(make_folder):
+    folder = make_folder({"a": 4, "b": 4})
+    for name in ("a", "b"):
+        shutil.copytree(folder / name, folder / "train" / name)
+    shutil.move(folder / "a", folder / "test")
+    shutil.rmtree(folder / "b")
+    for look in (check_data, load_data):
+        with pytest.raises(DataError, match="train holds folders, .*test holds none"):
+            look(folder)
+
+
+def test_a_class_folder_whose_name_is_not_utf8(make_folder):
+    folder = make_folder({"a": 4, "b": 4})
+    os.rename(os.fsencode(folder / "a"), os.fsencode(folder) + b"/caf\xe9")
+    for look in (check_data, load_data):
+        with pytest.raises(DataError, match=r"class folder 'caf\\udce9' is not UTF-8; rename it"):
+            look(folder)
+
+
 def test_findings(make_folder):
     folder = make_folder({"a": 30, "b": 2})
     (folder / "a" / "notes.txt").write_text("hello")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from recipes.diagnosis.activations import LayerStatistics
-from recipes.diagnosis.model_checks import check_activations
+from recipes.diagnosis.activations import GradientStatistics, LayerStatistics
+from recipes.diagnosis.model_checks import check_activations, check_gradients
 
 
 def layer(name, rms, spread):
@@ -23,3 +23,11 @@ def test_a_small_branch_is_told_from_a_collapse(layers, collapsed):
     found = list(check_activations(layers, layers))
     assert [finding.name for finding in found] == ["activations_collapsed"] * bool(collapsed)
     assert all(f"outputs of {collapsed} hardly differ" in one.message for one in found)
+
+
+def test_the_gradient_of_a_sum_is_as_many_times_that_of_a_mean():
+    kernel = GradientStatistics("kernel", 2000.0, 1.0, True, True)
+    assert [finding.name for finding in check_gradients([kernel], [kernel])] == [
+        "gradients_exploding"
+    ]
+    assert not list(check_gradients([kernel], [kernel], images=1024))

@@ -1,5 +1,7 @@
 """`compare` of models and runs: on the same images and classes, or not at all."""
 
+import shutil
+
 import keras
 import numpy as np
 import pytest
@@ -78,3 +80,30 @@ def test_counted_classes_are_no_names():
         assert [row.name for row in found.per_class] == NAMES
     with pytest.raises(DataError, match=r"same classes in the same order.*2 \(dog, cat"):
         compare(build(1), build(1, names=NAMES[::-1]), data, bootstrap=0)
+
+
+def test_a_source_is_judged_whole_but_the_own_one_of_a_run(runs, photos, tmp_path):
+    assert evaluate(build(1), photos, bootstrap=0).images == 40
+    for split in ("train", "test"):
+        shutil.copytree(photos, tmp_path / "photos" / split)
+    with pytest.raises(DataError, match="has no validation images"):
+        evaluate(build(1), tmp_path / "photos", split="validation", bootstrap=0)
+    own = Run(runs["b"]).load_data()
+    for model in (runs["b"], runs["b"] / "model.keras"):
+        judged = evaluate(model, photos, bootstrap=0).predictions
+        assert judged.data.fingerprint == own.fingerprint
+        np.testing.assert_array_equal(judged.labels, own.splits["test"].labels)
+    # Both on the test images of the run, also the one that would take all.
+    assert compare(runs["b"], build(1), photos, bootstrap=0).images == len(own.splits["test"])
+
+
+def test_what_differs_between_many_classes_is_named():
+    names = [f"class{number}" for number in range(10)]
+    images = np.zeros((27, 4, 4, 3), np.uint8)
+    images += np.arange(27, dtype=np.uint8)[:, None, None, None]
+    data = load_data((images, np.arange(27) % 9), labels=names[:9], validation=0.0, test=0.2)
+    layers = keras.layers
+    end = CalibratedSoftmax(1.0, class_names=names)
+    model = keras.Sequential([layers.Input((4, 4, 3)), layers.Flatten(), layers.Dense(10), end])
+    with pytest.raises(DataError, match="class9 in one of them only"):
+        evaluate(model, data)

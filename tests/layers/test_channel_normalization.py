@@ -123,3 +123,12 @@ def test_statistics_of_large_values_that_differ_little():
 def test_statistics_of_what_is_not_images(images, message):
     with pytest.raises(ValueError, match=message):
         ChannelNormalization.from_images(images)
+
+
+def test_a_constant_channel_of_float64_is_only_centred():
+    images = np.random.default_rng(0).random((50, 28, 28, 2))
+    images[..., 1] = 128 / 255
+    layer = ChannelNormalization.from_images(images)
+    assert layer.variance[1] == 0
+    np.testing.assert_allclose(layer.variance[0], images[..., 0].var(), rtol=1e-12)
+    np.testing.assert_allclose(layer(images[:1] + 1 / 255)[..., 1], 1 / 255, atol=1e-6)

@@ -143,6 +143,9 @@ def test_a_stop_in_the_head_s_phase_is_said(small, images, labels):
         ({"optimizer": "adam"}, "optimizer must be one of adamw, sgd"),
         ({"learning_rate": 0.0}, "learning rates must be positive"),
         ({"batch_norm": "off"}, "batch_norm must be one of"),
+        ({"warmup": 1.0}, "warmup must be 0 or more and below 1, received: 1.0"),
+        ({"weight_decay": "x"}, "weight_decay must be 0 or more"),
+        ({"batch_size": 0}, "batch_size must be a positive integer, received: 0"),
         ({"probe": True}, "needs validation images"),
         ({"from_layer": "stge2", "tune_epochs": 1}, "did you mean 'stage2'"),
         ({"stages": 1, "fraction": 0.5, "tune_epochs": 1}, "stages"),
@@ -158,6 +161,20 @@ def test_wrong_arguments_are_one_line_before_anything_trains(
         fine_tune(small(), (images, labels), callbacks=[watch], say=None, verbose=0, **arguments)
     assert "\n" not in str(caught.value)
     assert not watch.begun
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+@pytest.mark.parametrize("knows", [True, False])
+def test_rates_of_a_dataset_that_does_not_know_its_length(knows, small, images, labels):
+    data = tf.data.Dataset.from_tensor_slices((images, labels)).batch(8)
+    if not knows:
+        data = data.filter(lambda images, labels: True)
+    lines, watch = [], _Watch()
+    fine_tune(
+        small(), data, head_epochs=2, tune_epochs=0, callbacks=[watch], say=lines.append, verbose=0
+    )
+    assert any("learning rates are constant" in line for line in lines) is not knows
+    assert (watch.rows[0]["rate"] == watch.rows[1]["rate"]) is not knows
 
 
 def test_images_are_counted_whatever_the_batches_say(small, images, labels):

@@ -147,6 +147,10 @@ def _classifier(*last):
     return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="dense"), *last])
 
 
+def _cast():
+    return keras.layers.Activation("linear", dtype="float32")
+
+
 def _wrapped():
     inputs = keras.Input((4,))
     return keras.Model(inputs, _classifier(keras.layers.Softmax())(inputs))
@@ -167,6 +171,8 @@ def _by_function():
         (_wrapped, False),
         (lambda: keras.Sequential([keras.Input((4,)), _wrapped()]), False),
         (_by_function, False),
+        (lambda: _classifier(keras.layers.Softmax(), _cast()), False),
+        (lambda: _classifier(_cast()), True),
     ],
 )
 def test_what_a_classifier_gives(build, expected):
@@ -207,6 +213,8 @@ def test_a_weights_file_of_the_backbone(small, tmp_path, images):
         ({"classes": 0}, "classes must be a positive integer, received: 0"),
         ({"classes": True}, "classes must be a positive integer, received: True"),
         ({"dense": (8, 0)}, "dense must be a positive integer, received: 0"),
+        ({"dense": 8}, "dense must be a list of positive integers, received: 8"),
+        ({"classifier_activation": "sofmax"}, "unknown classifier_activation, received: 'sofmax'"),
         ({"pooling": "mean"}, "pooling must be one of avg, max, received: 'mean'"),
         ({"dropout": 1}, r"dropout must be in \[0, 1\), received: 1"),
         ({"features": "stage1_conv"}, "features is for a backbone that is a model of your own"),
@@ -232,3 +240,6 @@ def test_a_model_that_cannot_be_a_backbone_is_one_line(own):
         transfer_model(own, 3, input_shape=(16, 16, 1))
     with pytest.raises(ConfigError, match="mean and variance must be given together"):
         transfer_model(own, 3, mean=[1.0, 1.0, 1.0])
+    for mean, variance in (([1.0] * 3, [1.0]), ([1.0] * 2, [1.0] * 2)):
+        with pytest.raises(ConfigError, match="mean and variance|channels"):
+            transfer_model(own, 3, mean=mean, variance=variance)

@@ -77,7 +77,10 @@ def test_what_leads_to_no_named_layer_is_left_float():
 
 def test_losses_of_probabilities_are_refused(tmp_path):
     losses = keras.losses
-    for loss in (losses.SparseCategoricalCrossentropy(), losses.categorical_crossentropy, "mse"):
+    for loss in (
+        *(losses.SparseCategoricalCrossentropy(), losses.categorical_crossentropy, "mse"),
+        *(losses.KLDivergence(), losses.kl_divergence),
+    ):
         with pytest.raises(ConfigError, match="takes probabilities.*without its softmax"):
             _check_loss(loss)
     for loss in (

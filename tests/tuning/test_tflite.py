@@ -14,6 +14,7 @@ from ai_edge_litert.interpreter import Interpreter
 from recipes.evaluation.classifier import LiteRTClassifier
 from recipes.layers import CalibratedSoftmax, FusedBatchNormalization
 from tuning import export_tflite, inspect_tflite
+from tuning.tflite import in_float32
 
 
 def accuracy(probabilities, labels):
@@ -277,11 +278,43 @@ def test_mixed_precision_models_are_exported_in_float32(tmp_path):
 
     mixed, plain = build("mixed_bfloat16"), build("float32")
     plain.set_weights(mixed.get_weights())
+    # A loss of the user's own, which no copy can be compiled with.
+    own = keras.losses.sparse_categorical_crossentropy
+    mixed.compile("adam", loss=lambda labels, outputs: own(labels, outputs))
     path = export_tflite(mixed, tmp_path / "m.tflite")
     images = noise(20, 8, 8, 1)
     received = LiteRTClassifier(path).predict(images)
     np.testing.assert_allclose(received, plain.predict(images, verbose=0), atol=1e-5)
     assert mixed.layers[1].compute_dtype == "bfloat16"
+
+
+@keras.saving.register_keras_serializable(package="tests_of_tflite")
+class Pair(keras.layers.Layer):
+    """Makes layers of its own, and gives them no dtype."""
+
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        self.parts = [keras.layers.Conv2D(8, 3), keras.layers.ReLU()]
+
+    def build(self, shape):
+        self.parts[0].build(shape)
+
+    def call(self, inputs):
+        return self.parts[1](self.parts[0](inputs))
+
+
+def test_layers_inside_of_layers_are_float32_too():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        inputs = keras.Input((8, 8, 3))
+        inside = keras.layers.Conv2D(4, 3, dtype="mixed_bfloat16")
+        x = keras.layers.SpectralNormalization(inside)(Pair()(inputs))
+        copy = in_float32(keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x)))
+        assert keras.config.dtype_policy().name == "mixed_bfloat16", "put back"
+    finally:
+        keras.config.set_dtype_policy("float32")
+    pair, spectral = copy.layers[1:3]
+    assert {layer.compute_dtype for layer in (*pair.parts, spectral.layer)} == {"float32"}
 
 
 def test_import_loads_no_tensorflow():

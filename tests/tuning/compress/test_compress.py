@@ -4,14 +4,17 @@ import gzip
 import hashlib
 import json
 import re
+import shutil
 
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from recipes.config import Recipe
 from recipes.data import load_data
 from recipes.errors import ConfigError, DataError, RecipesError, RunError
+from tuning._compression_folder import CompressionFolder, validation_digest
 from tuning.candidates import Settings
 from tuning.compression import _recipe_batches, compress, replay
 from tuning.compression_report import CompressionReport
@@ -128,6 +131,29 @@ def test_batches_of_a_transfer_run_and_of_few_images():
     assert batches.element_spec[0].shape[0] == 40
 
 
+@pytest.mark.parametrize("limit", [2**31, 1])
+def test_validation_images_are_told_apart_by_content(limit, tmp_path):
+    generator = np.random.default_rng(0)
+    for name in ("ant", "bee"):
+        (tmp_path / "here" / name).mkdir(parents=True)
+        for number in range(10):
+            image = generator.integers(0, 256, (8, 8, 3), np.uint8)
+            Image.fromarray(image).save(tmp_path / "here" / name / f"{number}.png")
+    shutil.copytree(tmp_path / "here", tmp_path / "there")
+    here, there, other = (
+        load_data(tmp_path / name, memory_limit=limit, seed=seed)
+        for name, seed in (("here", 0), ("there", 0), ("here", 1))
+    )
+    assert validation_digest(here) == validation_digest(there) != validation_digest(other)
+
+
+def test_a_start_that_was_killed_is_not_in_the_way(tmp_path, network, data):
+    (tmp_path / "candidates").mkdir()
+    (tmp_path / ".plan.x1.partial.json").touch()
+    CompressionFolder(tmp_path, {}, network, data)
+    assert (tmp_path / "plan.json").exists()
+
+
 def test_a_finished_one_is_not_repeated(report, network, data):
     before = {path: path.stat().st_mtime_ns for path in report.path.parent.rglob("*")}
     again = compress(network, data, max_drop=0.02, out=report.path.parent, progress=False)
@@ -178,13 +204,17 @@ def test_a_candidate_that_fails_does_not_stop_the_others(
     assert not (tmp_path / "out" / "candidates" / "float16.tflite").exists()
     assert report.row("weight-only-int8")["status"] == "measured"
     assert any("float16 failed: out of luck" in sentence for sentence in report.why)
-    # The same call tries it again, and nothing else.
+    # As if killed after the failure: the same call does the rest, and then tries it again.
     monkeypatch.undo()
+    names = ("candidates/weight-only-int8.json", "report.json", "compress.log")
+    for name in names:
+        (tmp_path / "out" / name).unlink()
     again = compress(network, data, out=tmp_path / "out", **arguments)
     assert {row["status"] for row in again.candidates} == {"measured"}
     log = (tmp_path / "out" / "compress.log").read_text()
     kept = {row["name"] for row in again.candidates if f"{row['name']}: kept" in log}
-    assert kept == {"float32", "int8", "weight-only-int8"}
+    assert kept == {"float32", "int8"}
+    assert log.index(" weight-only-int8: ") < log.index(" float16: ")
 
 
 def test_the_budget_ends_it_between_candidates_and_more_time_goes_on(network, data, tmp_path):

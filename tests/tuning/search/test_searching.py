@@ -1,5 +1,6 @@
 """Searches in one process, without training: what is tried, taken up again, and refused."""
 
+import errno
 import math
 
 import numpy as np
@@ -141,6 +142,17 @@ def test_more_trials_or_time_extend_a_refined_search(formula, recipe, data, tmp_
     arguments |= {"budget_minutes": 10, "trials": 5}
     found = search(recipe, data, SPACE, out=tmp_path / "b", **arguments)
     assert [trial.stage for trial in found.trials] == ["coarse"] + ["refined"] * 4
+
+
+@pytest.mark.parametrize("place", ["searching.write_json", "_search_attempt.write_trial"])
+def test_a_full_disk_is_one_line(place, recipe, data, tmp_path, formula, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    formula()
+    monkeypatch.setattr(f"tuning.{place}", full)
+    with pytest.raises(RunError, match="cannot write to .*: No space left on device"):
+        search(recipe, data, SPACE, trials=2, out=tmp_path / "a", **QUIET)
 
 
 def test_what_a_kill_left_of_a_file_is_no_hindrance(formula, recipe, data, tmp_path):

@@ -16,7 +16,8 @@ pytest.importorskip("keras_tuner")
 
 import keras
 
-from recipes import load_data
+from recipes import ConfigError, Run, get_recipe, load_data
+from tuning import _search_runners as runners
 from tuning import search
 from tuning._search_trials import read_trials
 
@@ -122,3 +123,17 @@ def test_no_model_outlives_its_trial(short_recipe, tiny_source, tmp_path):
         say=note,
     )
     assert alive[2] <= alive[0]
+
+
+def test_a_run_outlives_weights_that_cannot_be_read(tiny_source, tmp_path):
+    data = load_data(tiny_source)
+    weights = tmp_path / "weights.keras"
+    recipe = get_recipe("fashion-mini").override(
+        {"transfer.weights": str(weights), "training.precision": "float32"}
+    )
+    environment = {"format_version": 1, "precision": "float32", "weights": "0" * 64}
+    run = Run.create(tmp_path / "run", recipe, data.to_dict(), environment)
+    run.write_history([{"loss": 1.0}])
+    with pytest.raises(ConfigError, match="cannot read weights"):
+        runners._earlier_epochs(run.directory, recipe, runners._fits)
+    assert run.path("history.jsonl").exists()
