@@ -40,9 +40,21 @@ class Formula:
     def __init__(self):
         self.ran = []
         self.stop = None
+        self.first_two = None
+        self._met, self._turn = set(), threading.Lock()
+
+    def meet(self):
+        """Let the first trial last until another worker has one, too."""
+        self.first_two = threading.Barrier(2)
 
     def __call__(self, recipe, data, directory, *, objective, prune, progress):
         time.sleep(0.02)
+        worker = threading.get_ident()
+        with self._turn:
+            waits = self.first_two and len(self._met | {worker}) > len(self._met) < 2
+            self._met.add(worker)
+        if waits:
+            self.first_two.wait(30)
         rate, width = recipe.optimizer.learning_rate, recipe.model.width
         value = 0.8 - 0.1 * abs(math.log10(rate) + 1) + width / 1000
         if prune([value / 2]):
@@ -142,7 +154,9 @@ def test_workers_share_a_search(
     algorithm, space, trials, parallel, formula, recipe, data, tmp_path
 ):
     names = ("a", "b", "c")
+    formula.meet()
     found, said = parallel(tmp_path / "p", space, algorithm, names=names, trials=trials)
+    formula.first_two = None
     assert [trial.number for trial in found] == list(range(len(found)))
     # Each once: pruned ones are not counted by the formula.
     assert len(formula.ran) == len(set(formula.ran))
