@@ -14,8 +14,9 @@ import json
 import statistics
 from pathlib import Path
 
-from recipes import Run, RunError, get_recipe
+from recipes import Run, get_recipe
 from recipes.config import parse_settings
+from recipes.resuming import refuse_other
 from recipes.training import load_recipe_data
 from tuning.pipeline import resume_and_export, train_and_export
 
@@ -62,8 +63,8 @@ def _run(recipe, data, directory):
     if not directory.exists():
         return train_and_export(recipe, data, directory)
     run = Run(directory)
-    if run.recipe != recipe or run.data["fingerprint"] != data.fingerprint:
-        raise RunError(f"{directory} holds another recipe or other images: give another folder")
+    refuse_other("another recipe", recipe, run.recipe, run)
+    refuse_other("other images", data.fingerprint, run.data["fingerprint"], run)
     return run if run.finished and run.export else resume_and_export(directory, data=data)
 
 

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from recipes.config import Recipe
-from recipes.errors import ConfigError, RunError
+from recipes.errors import ConfigError
 from recipes.files import write_json
-from recipes.run import Run
 
 if TYPE_CHECKING:
     from recipes.data import ImageData
@@ -169,16 +168,8 @@ def _finished(recipe, data, directory, say, progress):
     """Return the run of a recipe in a folder: read, gone on with, or trained."""
     from recipes.training import train
 
-    if not (directory / "recipe.json").exists():
-        return train(recipe, data, directory, say=say, progress=progress)
-    run = Run(directory)
-    if run.recipe != recipe:
-        raise RunError(f"{directory} holds the run of another recipe: give another folder")
-    if run.data["fingerprint"] != data.fingerprint:
-        raise RunError(f"{directory} holds a run on other images: give another folder")
-    if run.finished:
-        return run
-    return train(recipe, data, directory, resume=True, say=say, progress=progress)
+    begun = (directory / "recipe.json").exists()
+    return train(recipe, data, directory, resume=begun, say=say, progress=progress)
 
 
 def _without(recipe, names):

@@ -4,7 +4,8 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from recipes.config import Recipe
+from recipes.config import AugmentationConfig, Recipe
+from recipes.errors import ConfigError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,3 +49,22 @@ def _transform(chosen, classes, class_weights):
         label_smoothing=chosen.label_smoothing,
         class_weights=class_weights,
     )
+
+
+def check_augmentation(chosen: AugmentationConfig, image_shape: tuple[int, int, int]) -> None:
+    """Raise `ConfigError` for what cannot be had, or not of such images."""
+    height, width, _ = image_shape
+    if chosen.crop_fill == "reflect" and chosen.crop_padding >= min(height, width):
+        raise ConfigError(
+            "augmentation.crop_padding must be below height and width where "
+            f"augmentation.crop_fill is 'reflect', received: {chosen.crop_padding} for images of "
+            f"{height} x {width}"
+        )
+    if chosen.policy is None:
+        return
+    from augment.policy_spec import policy_operation
+
+    try:
+        policy_operation(chosen.policy)
+    except ValueError as error:
+        raise ConfigError(f"augmentation.policy: {error}") from None

@@ -1,7 +1,7 @@
 """What is compared when a run goes on: things that must be the same, and things to speak of."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from recipes.errors import RunError
 from recipes.hardware import package_versions
@@ -11,11 +11,12 @@ if TYPE_CHECKING:
     from recipes.distributed.devices import Devices
 
 
-def refuse_other(what: str, expected: str | None, found: str | None, run: Run) -> None:
-    """Raise `RunError` where a run began with another one of something."""
+def refuse_other(what: str, expected: Any, found: Any, run: Run) -> None:
+    """Raise `RunError` where a run began with something else, such as `"another recipe"`."""
     if expected != found:
         raise RunError(
-            f"{run.directory} is a run of another {what}; resume it with the one it began with"
+            f"{run.directory} is a run of {what}; go on with what it began with, or give another "
+            "folder"
         )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from recipes._quiet import import_tensorflow
-from recipes.augmentation import recipe_transform
+from recipes.augmentation import check_augmentation, recipe_transform
 from recipes.compiling import (
     check_devices,
     compile_for_soft_labels,
@@ -104,11 +104,12 @@ def _train(recipe, data, out, resume, callbacks, say, progress, devices):
     """Train in a folder that is known to be usable, as `train`."""
     if resume:
         run = Run(out)
-        refuse_other("recipe", recipe.to_dict(), run.recipe.to_dict(), run)
-        if devices.from_chief(run.finished):
-            say(f"{out} is already finished")
-            return run
+        refuse_other("another recipe", recipe.to_dict(), run.recipe.to_dict(), run)
     data = devices.agree(lambda: load_recipe_data(recipe, data))
+    if resume and devices.from_chief(run.finished):
+        refuse_other("other images", data.fingerprint, run.data["fingerprint"], run)
+        say(f"{out} is already finished")
+        return run
     if not len(data.splits["validation"]):
         raise ConfigError("training needs validation images to choose and calibrate the model")
 
@@ -119,7 +120,7 @@ def _train(recipe, data, out, resume, callbacks, say, progress, devices):
     from recipes.evaluation.judging import judge
     from recipes.hardware import choose_precision
 
-    _check_augmentation(recipe.augmentation, data.image_shape)
+    check_augmentation(recipe.augmentation, data.image_shape)
     check_devices(recipe, devices)
     batch_size = shared_batch_size(recipe, len(data.splits["train"]), devices, say)
     precision, reason = choose_precision(recipe.training.precision)
@@ -140,9 +141,9 @@ def _train(recipe, data, out, resume, callbacks, say, progress, devices):
         synchronize_batch_norm(model)
     plan = _transfer_plan(recipe, data, model, say)
     if resume:
-        refuse_other("data", data.fingerprint, run.data["fingerprint"], run)
-        refuse_other("precision", precision, run.environment["precision"], run)
-        refuse_other("weights file", digest, run.environment.get("weights"), run)
+        refuse_other("other images", data.fingerprint, run.data["fingerprint"], run)
+        refuse_other("another precision", precision, run.environment["precision"], run)
+        refuse_other("another weights file", digest, run.environment.get("weights"), run)
         say_other_versions(run, say)
         say_other_devices(run, devices, say)
     else:
@@ -214,25 +215,6 @@ def _transfer_plan(recipe, data, model, say):
     plan = TransferPlan(recipe, len(data.splits["train"]), len(data.class_names), say)
     plan.check(model)
     return plan
-
-
-def _check_augmentation(chosen, image_shape):
-    """Refuse what cannot be had, or not of such images, before anything is written."""
-    height, width, _ = image_shape
-    if chosen.crop_fill == "reflect" and chosen.crop_padding >= min(height, width):
-        raise ConfigError(
-            "augmentation.crop_padding must be below height and width where "
-            f"augmentation.crop_fill is 'reflect', received: {chosen.crop_padding} for images of "
-            f"{height} x {width}"
-        )
-    if chosen.policy is None:
-        return
-    from augment.policy_spec import policy_operation
-
-    try:
-        policy_operation(chosen.policy)
-    except ValueError as error:
-        raise ConfigError(f"augmentation.policy: {error}") from None
 
 
 def _begin(model, unfreezing, data, recipe, say):
@@ -329,18 +311,26 @@ def _fit(run, recipe, data, model, plan, more_callbacks, say, progress, devices,
         say(stopping.reason)
     epochs_run = len(history.epochs)
     selected = stopping.best_epoch if chosen.keep == "best" else epochs_run
-    loss = history.epochs[selected - 1]["val_loss"] if stopping.best_epoch else None
-    if loss is None or not math.isfinite(loss):
-        what = f"val_loss of epoch {selected}" if stopping.best_epoch else chosen.monitor
+    problem = None
+    if stopping.best_epoch is None:
+        problem = f"{chosen.monitor} was never finite"
+    elif not _is_finite(history.epochs[selected - 1]["val_loss"]):
+        problem = f"val_loss of epoch {selected} was not finite"
+    if problem:
+        rate = recipe.optimizer.learning_rate
         raise RunError(
-            f"training diverged: {what} was {'not' if stopping.best_epoch else 'never'} finite; "
-            f"try a lower optimizer.learning_rate than {recipe.optimizer.learning_rate:g}"
+            f"training diverged: {problem}; try a lower optimizer.learning_rate than {rate:g}"
         )
     return {
         "selected_epoch": selected,
         "epochs": epochs_run,
         "train_seconds": round(sum(epoch["seconds"] for epoch in history.epochs), 2),
     }
+
+
+def _is_finite(loss):
+    # JSON has no NaN: in the history of a resumed run it is null.
+    return loss is not None and math.isfinite(loss)
 
 
 def resolve_recipe(recipe: "Recipe | str") -> Recipe:

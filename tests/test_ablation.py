@@ -135,11 +135,11 @@ def test_finished_runs_are_read_and_interrupted_ones_go_on(series, small, tiny_s
 @pytest.mark.slow
 def test_another_recipe_or_other_images_in_the_folder(series, small, tiny_source):
     out, _, _ = series
-    with pytest.raises(RunError, match="all/seed0 holds the run of another recipe"):
+    with pytest.raises(RunError, match="all/seed0 is a run of another recipe"):
         ablate(small, tiny_source, out, seeds=1, progress=False)
     recipe = small.override({"augmentation.crop_padding": 0})
     other = load_data(tiny_source, validation=0.2)
-    with pytest.raises(RunError, match="all/seed0 holds a run on other images"):
+    with pytest.raises(RunError, match="all/seed0 is a run of other images"):
         ablate(recipe, other, out, seeds=1, progress=False)
 
 

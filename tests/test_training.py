@@ -184,7 +184,7 @@ def test_resuming_another_run_is_refused(tiny_recipe, tiny_data, tmp_path):
         train(other, tiny_data, tmp_path, resume=True)
     images = tiny_data.splits["train"].load(np.arange(300 - 30))
     other_data = load_data((images, np.arange(270) % 3))
-    with pytest.raises(RunError, match="another data"):
+    with pytest.raises(RunError, match="of other images"):
         train(tiny_recipe, other_data, tmp_path, resume=True)
 
 
@@ -208,6 +208,9 @@ def test_a_finished_run_is_left_alone(tiny_run, tiny_recipe, tiny_data):
     train(tiny_recipe, tiny_data, tiny_run.directory, resume=True, say=lines.append)
     assert lines == [f"{tiny_run.directory} is already finished"]
     assert tiny_run.path("metrics.json").stat().st_mtime_ns == before
+    images = tiny_data.splits["train"].load(np.arange(270))
+    with pytest.raises(RunError, match="is a run of other images"):
+        train(tiny_recipe, load_data((images, np.arange(270) % 3)), tiny_run.directory, resume=True)
 
 
 def test_a_diverged_run_says_so(tiny_recipe, tiny_data, tmp_path):

@@ -4,7 +4,8 @@ import dataclasses
 import statistics
 from pathlib import Path
 
-from recipes import Run, RunError, get_recipe, load_data
+from recipes import Run, get_recipe, load_data
+from recipes.resuming import refuse_other
 from recipes.training import train
 from tuning import search
 
@@ -68,14 +69,12 @@ def final(recipe, data, folder, seed):
     """Return a training at full length, read if it is there."""
     directory = folder / f"seed{seed}"
     recipe = recipe.override({"training.seed": seed})
-    if not directory.exists():
-        return train(recipe, data, directory, progress=False)
-    run = Run(directory)
-    # The test images may be others, which the fingerprint does not tell.
-    found = run.recipe, run.data["fingerprint"], run.data["counts"]
-    if found != (recipe, data.fingerprint, data.counts):
-        raise RunError(f"{directory} holds another recipe or other images: give another folder")
-    return run if run.finished else train(recipe, data, directory, resume=True, progress=False)
+    begun = directory.exists()
+    if begun:
+        run = Run(directory)
+        # The test images may be others, which the fingerprint does not tell.
+        refuse_other("other images", data.counts, run.data["counts"], run)
+    return train(recipe, data, directory, resume=begun, progress=False)
 
 
 def row(runs):

@@ -66,10 +66,10 @@ def test_a_run_of_something_else_is_refused(tmp_path):
     assert accuracy.final(recipe, data, tmp_path, 0).directory == directory
     assert over_seeds._run(recipe, data, directory).directory == directory
     longer = recipe.override({"training.epochs": 99})
-    for given in ((longer, data), (recipe, other)):
-        with pytest.raises(RunError, match="seed0 holds another recipe or other images"):
+    for given, what in (((longer, data), "another recipe"), ((recipe, other), "other images")):
+        with pytest.raises(RunError, match=f"seed0 is a run of {what}"):
             over_seeds._run(*given, directory)
-        with pytest.raises(RunError, match="seed0 holds another recipe or other images"):
+        with pytest.raises(RunError, match=f"seed0 is a run of {what}"):
             accuracy.final(*given, tmp_path, 0)
     with pytest.raises(RunError, match="other images"):
         accuracy.final(recipe, judged, tmp_path, 0)

@@ -57,7 +57,7 @@ def test_a_run_on_other_images_is_refused(program, tmp_path):
     for name in ("metrics.json", "model.keras"):
         run.path(name).write_text("{}")
     assert program.run(chosen, data, run.directory).directory == run.directory
-    with pytest.raises(RecipesError, match="run holds a run on other images: give another --out"):
+    with pytest.raises(RecipesError, match="run is a run of other images; .*another folder"):
         program.run(chosen, other, run.directory)
 
 
