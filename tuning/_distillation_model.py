@@ -9,13 +9,11 @@ from keras import ops
 
 from recipes.errors import ConfigError, nearest
 from recipes.layers.calibrated_softmax import CalibratedSoftmax
+from recipes.models.outputs import ending, gives_probabilities
 from recipes.models.replay import check_replayable, trace
-from tuning._fine_tuning import ending
 
 # Below it, a probability says that its logit is at least 69 under the sum of all.
 _LEAST_PROBABILITY = 1e-30
-# Of images whose height or width is free, to look what a model gives.
-_FREE_SIZE = 64
 
 
 def distillation_model(
@@ -248,25 +246,18 @@ def _logits_of(model):
     """
     output = model.outputs[0]
     layer, activation = ending(model)
+    if activation is None:
+        return output, 1.0 if gives_probabilities(model) else None
     if activation not in ("softmax", "linear"):
         raise ConfigError(
             f"{model.name!r} ends with {activation}, expected logits or a softmax over the classes"
         )
     if activation == "linear":
-        # An ensemble, or a layer of one's own, can give probabilities without any softmax in sight.
-        return output, 1.0 if _gives_probabilities(model) else None
+        return output, None
     before = _input_of(layer, output)
     if before is not None:
         return before, None
     return output, getattr(layer, "temperature", 1.0)
-
-
-def _gives_probabilities(model):
-    """Return whether the outputs for a black image are probabilities."""
-    shape = [size or _FREE_SIZE for size in model.inputs[0].shape[1:]]
-    view = keras.Model(model.inputs[0], model.outputs[0])
-    outputs = np.asarray(view(np.zeros((1, *shape), "float32"), training=False), np.float64)
-    return bool(outputs.min() >= 0 and abs(outputs.sum() - 1) < 0.01)
 
 
 def _input_of(layer, output):

@@ -12,13 +12,11 @@ import numpy as np
 
 from recipes.errors import ConfigError, DataError, RunError, nearest
 from recipes.files import write_json
+from recipes.models.outputs import ending, gives_probabilities
 from recipes.models.replay import functional_class, trace
 from tuning.kernels import calls_of
 
 _LOG = logging.getLogger("keras_recipes.fine_tuning")
-# What hands on what the layer before gives, but for its form.
-_PASSING = ("Activation", "Dropout", "Flatten", "Identity", "Reshape")
-_ENDS = {"Softmax": "softmax", "CalibratedSoftmax": "softmax", "Sigmoid": "sigmoid"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,6 +140,8 @@ def find_objective(model: keras.Model, batch) -> Objective:
     """
     classes = model.outputs[0].shape[-1]
     _, end = ending(model)
+    if end is None and gives_probabilities(model):
+        end = "softmax"
     soft = tuple(batch[1].shape[1:]) == (classes,)
     if end == "sigmoid" and classes > 1 and not soft:
         raise DataError(
@@ -151,27 +151,6 @@ def find_objective(model: keras.Model, batch) -> Objective:
     if classes == 1 or end == "sigmoid":
         return Objective("binary", end != "sigmoid")
     return Objective("categorical" if soft else "sparse", end != "softmax")
-
-
-def ending(model: keras.Model):
-    """Return the layer that makes the outputs, what only hands them on aside, and its activation.
-
-    Returns:
-        The layer, and the name of what it ends in: `"softmax"`, `"sigmoid"`, `"linear"` for
-        logits, or that of another activation.
-    """
-    graph = trace(model, open_composites=False)
-    makers = {value.number: call for call in graph.calls for value in call.outputs}
-    call = makers.get(graph.outputs[0].number)
-    while call is not None:
-        layer, kind = call.operation, type(call.operation).__name__
-        activation = getattr(layer, "activation", None)
-        activation = keras.activations.serialize(activation) if callable(activation) else "linear"
-        activation = _ENDS.get(kind, activation)
-        if activation != "linear" or kind not in _PASSING:
-            return layer, activation
-        call = makers.get(call.inputs[0].number)
-    return None, "linear"
 
 
 def say_left_out(twin, log: logging.Logger) -> None:

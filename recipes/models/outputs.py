@@ -1,13 +1,16 @@
 """What the outputs of a classifier are."""
 
 import keras
+import numpy as np
 
 from recipes.errors import ConfigError
+from recipes.models.replay import is_replayable, trace
 
 # By the name of the class, since a function of `keras.ops` is an operation of a private one.
-_NORMALIZED = ("Softmax", "CalibratedSoftmax", "Sigmoid")
-# What comes out of these is of the kind that went in.
+_ENDS = {"Softmax": "softmax", "CalibratedSoftmax": "softmax", "Sigmoid": "sigmoid"}
+# What comes out of these is of the kind that went in, if the activation is linear.
 _PASSING = (
+    "Activation",
     "Dropout",
     "Flatten",
     "GlobalAveragePooling2D",
@@ -16,6 +19,8 @@ _PASSING = (
     "Reshape",
     "Scale",
 )
+# Of images whose height or width is free, to look what a model gives.
+_FREE_SIZE = 64
 
 
 def gives_logits(
@@ -37,31 +42,48 @@ def gives_logits(
         >>> gives_logits(model), gives_logits(keras.Sequential([model, keras.layers.Softmax()]))
         (True, False)
     """
-    last = _last_that_tells(model)
-    if type(last).__name__ in _NORMALIZED:
-        return False
-    activation = getattr(last, "activation", None)
-    if activation is not None:
-        return keras.activations.serialize(activation) not in ("softmax", "sigmoid")
-    kind = type(last).__name__ if last is not None else "nothing"
-    raise ConfigError(
-        f"cannot tell whether model {model.name!r}, which ends in {kind}, gives logits or "
-        f"probabilities: {remedy}"
-    )
+    layer, activation = ending(model)
+    if activation is None:
+        kind = type(layer).__name__ if layer is not None else "nothing"
+        raise ConfigError(
+            f"cannot tell whether model {model.name!r}, which ends in {kind}, gives logits or "
+            f"probabilities: {remedy}"
+        )
+    return activation not in ("softmax", "sigmoid")
 
 
-def _last_that_tells(model):
-    """Return the last operation that decides what the outputs are, or `None`."""
-    # Functions of `keras.ops` are operations and no layers; a sequential model has layers alone.
-    for operation in reversed(getattr(model, "operations", model.layers)):
-        if isinstance(operation, keras.Model):
-            return _last_that_tells(operation)
-        if type(operation).__name__ not in _PASSING and not _is_cast(operation):
-            return operation
-    return None
+def ending(model: keras.Model) -> tuple[keras.Operation | None, str | None]:
+    """Return the layer that makes the outputs, what only hands them on aside, and its activation.
+
+    Args:
+        model: Functional or sequential. Of a subclass, what its graph says.
+
+    Returns:
+        The layer or operation, and the name of what it ends in: `"softmax"`, `"sigmoid"`,
+        `"linear"` for logits, that of another activation, or `None` if it does not tell.
+    """
+    if not is_replayable(model) and hasattr(model, "inputs"):
+        model = keras.Model(model.inputs, model.outputs)
+    graph = trace(model, open_composites=False)
+    makers = {value.number: call for call in graph.calls for value in call.outputs}
+    call = makers.get(graph.outputs[0].number)
+    while call is not None:
+        layer, kind = call.operation, type(call.operation).__name__
+        activation = getattr(layer, "activation", None)
+        activation = keras.activations.serialize(activation) if callable(activation) else None
+        activation = _ENDS.get(kind, activation)
+        if kind not in _PASSING or activation not in (None, "linear"):
+            return layer, activation
+        call = makers.get(call.inputs[0].number)
+    return None, None
 
 
-def _is_cast(operation):
-    """Return whether it is a linear activation, which changes the dtype of its inputs at most."""
-    kind, linear = keras.layers.Activation, keras.activations.linear
-    return isinstance(operation, kind) and operation.activation is linear
+def gives_probabilities(model: keras.Model) -> bool:
+    """Return whether the outputs for a black image are probabilities.
+
+    For where the graph does not tell, as of an ensemble or of a layer of one's own.
+    """
+    shape = [size or _FREE_SIZE for size in model.inputs[0].shape[1:]]
+    view = keras.Model(model.inputs[0], model.outputs[0])
+    outputs = np.asarray(view(np.zeros((1, *shape), "float32"), training=False), np.float64)
+    return bool(outputs.min() >= 0 and abs(outputs.sum() - 1) < 0.01)
