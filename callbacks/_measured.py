@@ -22,6 +22,10 @@ class EpochMeasures(keras.callbacks.Callback):
         self.validation = validation
         self.epochs = []
 
+    def on_epoch_begin(self, epoch, logs=None):
+        """Forget what an earlier `fit` measured at this epoch and later ones."""
+        del self.epochs[epoch:]
+
     def state(self) -> tuple[dict, list]:
         """Return what a resumed run needs: JSON values, and no arrays."""
         return {"epochs": self.epochs}, []

@@ -41,8 +41,8 @@ class SnapshotEnsemble(keras.callbacks.Callback):
         average: A `WeightAverage` named before this callback, whose weights are saved; or `None`.
 
     Attributes:
-        members: The files written so far, `pathlib.Path`s, oldest first. The last ones are the
-            best; the paper takes up to all of them.
+        members: The files that this training wrote so far, `pathlib.Path`s, oldest first. The last
+            ones are the best; the paper takes up to all of them.
 
     Raises:
         ValueError: If `epochs` is out of range, or there is no such folder.
@@ -73,6 +73,10 @@ class SnapshotEnsemble(keras.callbacks.Callback):
         self.average = average
         self.members = []
 
+    def on_epoch_begin(self, epoch, logs=None):
+        """Forget the members of an earlier `fit` that end after this epoch; their files stay."""
+        del self.members[epoch // self.epochs :]
+
     def on_epoch_end(self, epoch, logs=None):
         """Save a member if a cycle ends."""
         cycle, within = divmod(epoch + 1, self.epochs)
@@ -83,8 +87,7 @@ class SnapshotEnsemble(keras.callbacks.Callback):
             member = uncompiled_copy(self.model)
         with atomic_path(path) as temporary:
             member.save(temporary)
-        if path not in self.members:
-            self.members.append(path)
+        self.members.append(path)
 
     def state(self) -> tuple[dict, list]:
         """Return what a resumed run needs: JSON values, and no arrays."""

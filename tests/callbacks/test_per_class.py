@@ -72,6 +72,10 @@ def test_epochs_and_resume(predictions):
     lines = classes.summary().splitlines()
     assert lines[1].startswith(["ant", "bee", "cow", "dog"][first["worst"]])
     assert len(lines) == 5
+    # A second `fit` of the same object.
+    again.on_epoch_begin(0)
+    again.on_epoch_end(0)
+    assert [entry["drift"] for entry in again.epochs] == [None]
 
 
 def test_nothing_to_sum_up():

@@ -73,6 +73,15 @@ def test_a_resumed_run_knows_its_members(line_model, tmp_path):
     assert [path.name[7:9] for path in again.members] == ["01", "02", "03"]
 
 
+def test_a_second_training_begins_anew(line_model, tmp_path):
+    model, x, y = line_model
+    snapshots = SnapshotEnsemble(tmp_path, epochs=2)
+    model.fit(x, y, epochs=6, verbose=0, callbacks=[snapshots])
+    assert [path.name[7:9] for path in snapshots.members] == ["01", "02", "03"]
+    model.fit(x, y, epochs=3, verbose=0, callbacks=[snapshots])
+    assert [path.name[7:9] for path in snapshots.members] == ["01"]
+
+
 def test_a_failed_write_leaves_nothing(line_model, tmp_path, monkeypatch):
     model, x, y = line_model
 
