@@ -100,6 +100,7 @@ def run_train(options):
         if (
             any((options.recipe, options.out, options.set, options.labels))
             or options.seed is not None
+            or options.corrupt != "refuse"
         ):
             raise RecipesError(
                 "--resume DIR stands alone: recipe, images and settings come from the run"

@@ -177,7 +177,8 @@ def test_export_and_report_again(run_cli, tiny_run, tmp_path):
     shutil.copytree(tiny_run.directory, folder)
     code, out, _ = run_cli("export", folder, "--quantization", "float16", "--json")
     assert code == 0
-    assert [file["quantization"] for file in json.loads(out)["files"]] == ["float16"]
+    found = [file["quantization"] for file in json.loads(out)["files"]]
+    assert found == ["int8", "float32", "float16"], "what the run had stays"
     assert (folder / "model_float16.tflite").exists()
     (folder / "report.html").unlink()
     code, out, _ = run_cli("report", folder)
@@ -224,6 +225,7 @@ _MISTAKES = [
     ),
     (("train", "--resume", "OUT"), "no run to resume"),
     (("train", "x", "--resume", "OUT"), "--resume DIR stands alone"),
+    (("train", "--resume", "OUT", "--corrupt", "skip"), "--resume DIR stands alone"),
     (("evaluate", "OUT"), "OUT"),
     (("predict", "OTHER", "FILE"), "OTHER"),
     (("predict", "FILE", "FILE"), "FILE"),

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import json
 import os
 import tempfile
 from pathlib import Path
@@ -43,7 +44,8 @@ def export_run(
     """Export the model of a run and measure each file as it lies on disk.
 
     Writes `model.tflite` (int8), `model_float32.tflite`, `model_weight_only_int8.tflite` and so on
-    (those asked for) and `export.json` into the run directory.
+    (those asked for) and `export.json` into the run directory. Files of an earlier export of the
+    same model that are not asked for again stay, and so do their rows.
 
     Args:
         run_directory: A run with its `model.keras`.
@@ -115,10 +117,25 @@ def export_run(
             "calibration_images": 0 if calibration is None else len(calibration),
             "provenance": {**provenance, "export_versions": versions()},
         }
+        _keep_rows(result, directory)
         write_json(directory / "export.json", result)
     except OSError as error:
         raise RunError(f"cannot write to {directory}: {error.strerror or error}") from error
     return result
+
+
+def _keep_rows(result, directory):
+    """Keep the rows of the former export.json whose files are still those of the same model."""
+    try:
+        former = json.loads((directory / "export.json").read_text("utf-8"))
+    except (FileNotFoundError, ValueError):
+        return
+    same = ("keras", "images", "split", "runtime", "provenance")
+    if any(former.get(name) != result[name] for name in same):
+        return
+    rows = {row["file"]: row for row in former["files"] if (directory / row["file"]).is_file()}
+    result["files"] = list((rows | {row["file"]: row for row in result["files"]}).values())
+    result["calibration_images"] = max(result["calibration_images"], former["calibration_images"])
 
 
 def file_name(precision: str) -> str:

@@ -84,6 +84,20 @@ def test_figures_are_those_of_the_files(run, data, digits):
     assert by_name["float32"]["max_difference"] < 1e-5
 
 
+def test_another_export_keeps_the_rows_of_the_same_model(run, data):
+    first = export_run(run, data, precisions=("int8", "float32"), max_images=50)
+    both = export_run(run, data, precisions=("float16", "float32"), max_images=50)
+    names = ["model.tflite", "model_float32.tflite", "model_float16.tflite"]
+    assert [row["file"] for row in both["files"]] == names
+    assert both["files"][0] == first["files"][0]
+    assert both["calibration_images"] == 300
+    (run / "model.tflite").unlink()
+    two = export_run(run, data, precisions=("float16",), max_images=50)
+    assert [row["file"] for row in two["files"]] == names[1:]
+    # What was measured on other images, or is of another model, does not stand beside it.
+    assert len(export_run(run, data, precisions=("float32",), max_images=40)["files"]) == 1
+
+
 def test_without_test_images_the_validation_images_serve(run, data, monkeypatch):
     monkeypatch.delitem(data.splits, "test")
     result = export_run(run, data, precisions=("float32",), max_images=50)
