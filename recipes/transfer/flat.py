@@ -26,7 +26,9 @@ def flatten_model(
     Grad-CAM), and Keras before 3.16 forgets `base(x, training=False)` in `fit`. The copy has new
     layers of the same settings, named as before; where two nested models use one name, the name of
     the nested model is put in front. Layers that augment (`RandomFlip` and the like) are left
-    out, since they do nothing in inference and belong into the input pipeline.
+    out, since they do nothing in inference and belong into the input pipeline. A `training` that a
+    layer was called with is dropped: `freeze` holds a layer in inference mode, and
+    `MonteCarloDropout` drops outside of training.
 
     Args:
         model: Functional or built sequential; its layers, too, where they are models. Not changed.
