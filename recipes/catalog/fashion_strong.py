@@ -7,8 +7,8 @@ Differs from the source: 40 epochs, where Zhong et al. train for 300.
 Command: recipes train fashion-strong idx:/usr/share/datasets/fashion-mnist --out runs/strong
 (the folder is that of the Debian package dataset-fashion-mnist)
 
-Measured: 95.13 % (95.12 and 95.14, 2 seeds) in about 45 minutes of training on two virtual cores of
-an AMD EPYC with AVX512-BF16; 95.5 % was aimed at. More in benchmarks/RESULTS.md.
+Measured: 95.14 +- 0.02 % (3 seeds) in 51 minutes of training on two virtual cores of an AMD EPYC
+with AVX512-BF16, beside light work; 95.5 % was aimed at. More in benchmarks/RESULTS.md.
 """
 
 from recipes.catalog import fashion_fast
