@@ -54,11 +54,12 @@ def main(arguments=None):
         model = build(data, options.width, flat=options.flat)
         model.summary()
         fit(model, data, options.epochs)
-        samples = monte_carlo_samples(model, data.splits["test"].images, options.samples)
+        test = data.splits["test"]
+        samples = monte_carlo_samples(model, test.load(range(len(test))), options.samples)
     except RecipesError as error:
         print(f"custom_network: {error}", file=sys.stderr)
         return 2
-    report(samples, data.splits["test"].labels)
+    report(samples, test.labels)
     path = folder / "model.keras"
     folder.mkdir(parents=True, exist_ok=True)
     model.save(path)
@@ -80,7 +81,7 @@ def build(data, width, *, flat=False):
 
     wide = make_divisible(1.5 * width)
     inputs = keras.Input(data.image_shape, name="images")
-    x = ChannelNormalization.from_images(data.splits["train"].images, name="normalization")(inputs)
+    x = ChannelNormalization(*data.statistics(), name="normalization")(inputs)
     x = place(ConvNormActivation(width, activation="silu", name="stem"), x)
 
     # Two views of the same image; the gate learns which to listen to, channel by channel.

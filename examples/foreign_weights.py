@@ -43,6 +43,7 @@ def main(arguments=None):
 
 def use(options):
     """Do what the command line asks for."""
+    check(options)
     shape = (options.size, options.size, 3)
     if options.classes is None:
         # All in one: what does not fit is an error.
@@ -56,19 +57,37 @@ def use(options):
             model, options.weights, torch_layers=resnet.torch_layers, skip_mismatched=True
         )
         print(report)
-    names = options.labels.read_text().splitlines() if options.labels else None
+    names = options.labels.read_text(encoding="utf-8").splitlines() if options.labels else None
+    if names is not None and len(names) != model.output_shape[-1]:
+        raise RecipesError(
+            f"{options.labels} names {len(names)} classes, {model.name} has "
+            f"{model.output_shape[-1]}"
+        )
     for path in options.photographs:
         print(f"{path.name}: {', '.join(best(model, read(path, options.size), names))}")
     if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
         model.save(options.out)
         print(f"saved {options.out}")
 
 
+def check(options):
+    """Raise `RecipesError` for a file that is not there, before anything is loaded."""
+    for path in [*options.photographs, *([options.labels] if options.labels else [])]:
+        if not path.is_file():
+            raise RecipesError(f"file not found: {path}")
+    if options.out and options.out.suffix != ".keras":
+        raise RecipesError(f"--out must end in .keras, received: {options.out}")
+
+
 def read(path, size):
     """Return the middle of a photograph as the model takes it: `[0, 255]`, it normalises itself."""
-    image = keras.utils.load_img(
-        path, target_size=(size, size), interpolation="bicubic", keep_aspect_ratio=True
-    )
+    try:
+        image = keras.utils.load_img(
+            path, target_size=(size, size), interpolation="bicubic", keep_aspect_ratio=True
+        )
+    except OSError as error:
+        raise RecipesError(f"{path} cannot be read as an image: {error}") from error
     return np.asarray(image)
 
 

@@ -9,11 +9,12 @@ reports, too; this shows the pieces.
 """
 
 import argparse
+import sys
 
 import keras
 
 from callbacks import EarlyStopping, GradualUnfreezing
-from recipes import load_data
+from recipes import RecipesError, load_data
 from recipes.transfer import (
     LayerwiseAdamW,
     advise,
@@ -24,8 +25,8 @@ from recipes.transfer import (
 )
 
 
-def main():
-    """Probe, then unfreeze stage by stage."""
+def main(arguments=None):
+    """Read what is asked for and do it; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photos", nargs="?", default="fashion-mini")
     parser.add_argument("--backbone", default="efficientnet_lite0")
@@ -34,8 +35,21 @@ def main():
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--images", type=int, help="train on this many images at most")
     parser.add_argument("--out", default="transfer.keras")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
+    try:
+        train_classifier(options)
+    except RecipesError as error:
+        print(f"transfer_learning: {error}", file=sys.stderr)
+        return 2
+    return 0
 
+
+def train_classifier(options):
+    """Probe, then unfreeze stage by stage."""
+    if options.epochs < 1:
+        raise RecipesError(f"--epochs must be at least 1, received: {options.epochs}")
+    if not options.out.endswith(".keras"):
+        raise RecipesError(f"--out must end in .keras, received: {options.out}")
     keras.utils.set_random_seed(0)
     data = load_data(options.photos, image_size=options.size, color="rgb", fit="stretch")
     train = subset(data.splits["train"], options.images)
@@ -85,4 +99,4 @@ def subset(split, most):
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -5,6 +5,7 @@ import numpy as np
 
 from recipes.errors import ConfigError
 from recipes.layers import _checks as checks
+from recipes.layers._copies import carry_variables, copy_layer, copy_model
 
 
 @keras.saving.register_keras_serializable(package="keras_recipes")
@@ -90,7 +91,8 @@ def with_monte_carlo_dropout(model):
         A `keras.Model`, not compiled; `model` is left as it is.
 
     Raises:
-        ConfigError: If the model has no such layer, or one with a `noise_shape`.
+        ConfigError: If the model has no such layer, one with a `noise_shape`, or a layer that
+            cannot be copied.
 
     Example:
         >>> inputs = keras.Input((4,))
@@ -110,7 +112,7 @@ def with_monte_carlo_dropout(model):
 
     def clone(layer):
         if type(layer) not in kinds:
-            return type(layer).from_config(layer.get_config())
+            return copy_layer(layer)
         return MonteCarloDropout(
             layer.rate,
             by_channel=isinstance(layer, keras.layers.SpatialDropout2D),
@@ -119,9 +121,10 @@ def with_monte_carlo_dropout(model):
             dtype=layer.dtype_policy,
         )
 
-    copy = keras.models.clone_model(model, clone_function=clone)
+    copy = copy_model(model, clone)
     for new, old in zip(copy.layers, model.layers, strict=True):
-        new.set_weights(old.get_weights())
+        if type(old) not in kinds:
+            carry_variables(old, new)
     return copy
 
 

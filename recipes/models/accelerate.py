@@ -1,17 +1,15 @@
 """Fused batch normalisation for models that were built with the stock layer."""
 
-import warnings
-
 import keras
 
 from recipes.errors import ConfigError
+from recipes.layers._copies import carry_flags, carry_variables, copy_layer, copy_model
 from recipes.layers.fused_batch_normalization import FusedBatchNormalization
 from recipes.models.analysis import geometries
 from recipes.models.replay import (
     Call,
     check_replayable,
     is_replayable,
-    sublayers,
     trace,
 )
 
@@ -84,29 +82,9 @@ class _Copier:
 
     def copy_model(self, model):
         """Return an uncompiled copy of a functional or sequential model."""
-        if isinstance(model, keras.Sequential):
-            copy = self._copy_sequential(model)
-        else:
-            copy = self._copy_functional(model)
+        copy = copy_model(model, self.copy_layer)
         self.copies[id(model)] = (model, copy)
         return copy
-
-    def _copy_sequential(self, model):
-        layers = [self.copy_layer(layer) for layer in model.layers]
-        if model.built:
-            tensor = model.inputs[0]
-            inputs = keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name)
-            layers = [inputs, *layers]
-        return keras.Sequential(layers, name=model.name)
-
-    def _copy_functional(self, model):
-        # The view is not compiled, and of no class of the user's: cloning would carry both.
-        view = keras.Model(model.input, model.output, name=model.name)
-        return keras.models.clone_model(
-            view,
-            input_tensors=_inputs_like(view),
-            clone_function=self.copy_layer,
-        )
 
     def copy_layer(self, layer):
         """Return the copy of a layer, always the same one."""
@@ -117,33 +95,8 @@ class _Copier:
         return self.copies[id(layer)][1]
 
     def _new_layer(self, layer):
-        try:
-            return self._from_config(layer)
-        except Exception as error:
-            # A user's own `get_config` or constructor: anything can come out of it.
-            if not isinstance(layer, keras.layers.Layer):
-                return layer  # A function without a state of its own serves both models.
-            raise ConfigError(
-                f"{layer.name} of class {type(layer).__name__} cannot be copied from its "
-                f"configuration: {' '.join(str(error).split())[:200]}"
-            ) from error
-
-    def _from_config(self, layer):
-        with warnings.catch_warnings():
-            # The lambda is handed on, not stored.
-            warnings.filterwarnings("ignore", "The object being serialized", UserWarning)
-            config = layer.get_config()
-        if self._changes_precision(layer):
-            config["dtype"] = self.policy
-        if isinstance(layer, keras.layers.Lambda):
-            return _copy_lambda(layer, config)
-        try:
-            return _target_class(layer).from_config(config)
-        except (TypeError, ValueError):
-            # A function or initializer of the user's that is not registered: hand on the object.
-            live = {key: getattr(layer, key, None) for key in config}
-            config.update({key: value for key, value in live.items() if callable(value)})
-            return _target_class(layer)(**config)
+        changes = {"dtype": self.policy} if self._changes_precision(layer) else {}
+        return copy_layer(layer, _target_class(layer), **changes)
 
     def _changes_precision(self, layer):
         if self.policy is None or not isinstance(layer, keras.layers.Layer):
@@ -158,58 +111,17 @@ class _Copier:
         pairs = [pair for pair in self.copies.values() if isinstance(pair[0], keras.layers.Layer)]
         for layer, copy in pairs:
             if not is_replayable(layer):
-                _carry_variables(layer, copy)
-        # Setting the flag of a layer sets those inside it: from the outside in. Models were
-        # remembered behind what they hold.
+                carry_variables(layer, copy)
+        # Setting the flag of a model sets all inside it. Models were remembered behind what they
+        # hold.
         for layer, copy in reversed(pairs):
-            _carry_flags(layer, copy)
+            if is_replayable(layer):
+                copy.trainable = layer.trainable
+            else:
+                carry_flags(layer, copy)
         for layer, copy in pairs:
             if len(layer.trainable_variables) != len(copy.trainable_variables):
                 raise ConfigError(f"which parts of {layer.name} are trainable cannot be copied")
-
-
-def _carry_variables(layer, copy):
-    if [variable.shape for variable in layer.variables] != [
-        variable.shape for variable in copy.variables
-    ]:
-        raise ConfigError(
-            f"{layer.name} of class {type(layer).__name__} gets other weights when it is made "
-            "from its configuration"
-        )
-    for old, new in zip(layer.variables, copy.variables, strict=True):
-        new.assign(old)
-    if isinstance(copy, keras.layers.Normalization):
-        copy.finalize_state()  # It computes with a copy of its weights.
-
-
-def _inputs_like(model):
-    """Return new inputs of the same names, types and structure."""
-    layers = {
-        id(layer.output): layer
-        for layer in model.layers
-        if isinstance(layer, keras.layers.InputLayer)
-    }
-
-    def like(tensor):
-        layer = layers.get(id(tensor))
-        return keras.Input(
-            batch_shape=tensor.shape,
-            dtype=tensor.dtype,
-            sparse=getattr(tensor, "sparse", False),
-            optional=getattr(layer, "optional", False),
-            name=tensor.name if layer is None else layer.name,
-        )
-
-    return keras.tree.map_structure(like, model.input)
-
-
-def _copy_lambda(layer, config):
-    """A function defined in a notebook has no name to be found by; the copy shares it."""
-    keep = ("name", "trainable", "dtype", "arguments")
-    given = {key: config[key] for key in keep if key in config}
-    if isinstance(config.get("output_shape"), (list, tuple)):
-        given["output_shape"] = config["output_shape"]
-    return keras.layers.Lambda(layer.function, **given)
 
 
 def _target_class(layer):
@@ -224,14 +136,6 @@ def _is_fusible(layer):
         and layer.axis in (-1, 3)
         and (layer.input_spec is None or layer.input_spec.ndim == 4)
     )
-
-
-def _carry_flags(layer, copy):
-    copy.trainable = layer.trainable
-    if is_replayable(layer):
-        return
-    for inner, inner_copy in zip(sublayers(layer), sublayers(copy), strict=False):
-        _carry_flags(inner, inner_copy)
 
 
 def _full_precision_layers(model):

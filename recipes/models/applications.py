@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from recipes.errors import ConfigError, nearest
+from recipes.layers._copies import copy_layer
 from recipes.layers.fused_batch_normalization import FusedBatchNormalization
 from recipes.layers.layer_scale import LayerScale
 from recipes.layers.scale import Scale
@@ -307,9 +308,7 @@ class _Rebuilder:
         if not isinstance(operation, keras.layers.Layer):
             if kind.__name__ == "Add" and len(call.inputs) == 2:
                 return keras.layers.Add(name=name)(list(arguments))
-            return kind.from_config({**operation.get_config(), "name": name})(
-                *arguments, **keywords
-            )
+            return copy_layer(operation, name=name)(*arguments, **keywords)
         copy = _copy(operation, name, dtype="float32" if id(call) in self.head else None)
         self.pairs.append((operation, copy))
         return copy(*arguments, **keywords)
@@ -346,15 +345,14 @@ def _head(calls):
 
 def _copy(layer, name, dtype):
     """Return a new layer of the same settings, or one of ours that computes the same."""
-    config = {**layer.get_config(), "name": name}
-    if dtype is not None:
-        config["dtype"] = dtype
+    changes = {"name": name} if dtype is None else {"name": name, "dtype": dtype}
+    config = {**layer.get_config(), **changes}
     kind = type(layer)
     if kind is keras.layers.BatchNormalization:
-        return FusedBatchNormalization.from_config(config)
+        return copy_layer(layer, FusedBatchNormalization, **changes)
     # ConvNeXt has these two of its own, which files of models do not find again.
     if kind.__name__ == "LayerScale":
         return LayerScale(config["init_values"], name=name, dtype=config["dtype"])
     if kind.__name__ == "StochasticDepth":
         return StochasticDepth(config["drop_path_rate"], name=name, dtype=config["dtype"])
-    return kind.from_config(config)
+    return copy_layer(layer, **changes)

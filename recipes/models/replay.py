@@ -10,6 +10,7 @@ import itertools
 
 import keras
 
+from callbacks._layers import sublayers
 from recipes.errors import ConfigError
 
 # Wrappers that do something else with their inner layer than to call it once.
@@ -326,15 +327,3 @@ def _is_composite(operation):
     if type(operation).__module__.split(".")[0] == "keras":
         return False
     return any(True for _ in sublayers(operation))
-
-
-def sublayers(layer):
-    """Yield the layers that are attributes of `layer`, also in lists and dicts, by attribute."""
-    for value in vars(layer).values():
-        if isinstance(value, keras.layers.Layer):
-            yield value
-        elif isinstance(value, (list, tuple, dict)):
-            leaves = value.values() if isinstance(value, dict) else value
-            for leaf in leaves:
-                if isinstance(leaf, keras.layers.Layer):
-                    yield leaf

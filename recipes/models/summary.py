@@ -41,12 +41,12 @@ def summarize(name_or_model, input_shape=None, *, layers=True, console=None) -> 
     model = as_model(name_or_model, input_shape)
     table = analyze(model, input_shape)
     console = console or _default_console()
-    console.print(_title(table), style="bold", highlight=False, soft_wrap=True)
+    console.print(_title(table), style="bold", highlight=False, markup=False, soft_wrap=True)
     _print_table(table, console, layers)
     console.print()
     # The first line of the text is the name, which the title has said.
     for line in str(info_of(model, table)).splitlines()[1:]:
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def summary_text(name_or_model, input_shape=None, *, layers=True, width=100) -> str:

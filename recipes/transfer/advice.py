@@ -2,7 +2,10 @@
 
 import dataclasses
 
+import keras
+
 from recipes.errors import ConfigError
+from recipes.transfer.freezing import layer_groups
 
 # Below the first, frozen features; from the second on, everything.
 FEW, MANY = 1_000, 10_000
@@ -65,3 +68,22 @@ def advise(images: int, classes: int) -> Advice:
         None,
         f"{each}: enough for the whole network; train the head first, then everything",
     )
+
+
+def unfrozen_by(advice: Advice, model: keras.Model) -> dict[str, int]:
+    """Return the advice as arguments of `unfreeze`, for a model.
+
+    One with fewer stages than advised, or with none that can be told apart, is unfrozen as a whole.
+
+    Example:
+        >>> from recipes.transfer import transfer_model
+        >>> unfrozen_by(advise(3_000, 3), transfer_model("resnet20", 3, weights=None))
+        {'stages': 2}
+    """
+    if advice.stages is None:
+        return {}
+    try:
+        stages = len(layer_groups(model)) - 1  # The last group is the head.
+    except ConfigError:
+        return {}
+    return {"stages": advice.stages} if advice.stages <= stages else {}

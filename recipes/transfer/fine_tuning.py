@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from callbacks.gradual_unfreezing import GradualUnfreezing
 from callbacks.schedules import WarmupDecay
 from recipes.errors import ConfigError
-from recipes.models.outputs import gives_logits
-from recipes.transfer.advice import advise
+from recipes.models.outputs import ending, gives_logits
+from recipes.transfer.advice import advise, unfrozen_by
 from recipes.transfer.freezing import BATCH_NORM_POLICIES, freeze, unfreeze
 from recipes.transfer.probe import linear_probe
 from recipes.transfer.rates import LayerwiseAdamW, LayerwiseSGD, rate_factors
@@ -61,8 +62,8 @@ def fine_tune(
             batches; labels as class indices (or as `loss` wants them).
         validation_data: As for `fit`; default that of an `ImageData`.
         head_epochs: Epochs in which the head alone trains; default by `advise`.
-        tune_epochs: Epochs after that, with what is unfrozen; default by `advise`. 0 leaves the
-            backbone as it is.
+        tune_epochs: Epochs after that, with what is unfrozen; default by `advise`, but never 0 if
+            something to unfreeze is given or `head_epochs` is 0. 0 leaves the backbone as it is.
         from_layer: What to unfreeze; see `unfreeze`. Default with `fraction` and `stages`: what
             `advise` says if it chose `tune_epochs`, otherwise everything.
         fraction: Likewise.
@@ -79,7 +80,7 @@ def fine_tune(
         warmup: Share of each phase's steps over which the rate rises from 0, in [0, 1); a cosine
             follows. A dataset that does not know its length has constant rates.
         loss: As for `compile`; default the cross-entropy of class indices, from logits if the model
-            gives them.
+            gives them; for two classes in one output with a sigmoid the binary cross-entropy.
         metrics: As for `compile`.
         batch_size: Images a step, where `data` comes in arrays.
         callbacks: For `fit`.
@@ -107,18 +108,16 @@ def fine_tune(
     source = _Source(data, validation_data, batch_size)
     source.check_classes(model)
     if loss is None:
-        logits = gives_logits(model, remedy="give the loss")
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=logits)
+        loss = _default_loss(model)
     what = {"from_layer": from_layer, "fraction": fraction, "stages": stages}
     head_epochs, tune_epochs, what = _plan(source, model, head_epochs, tune_epochs, what, say)
     if source.steps is None:
         say("the dataset does not know its length: learning rates are constant, without warmup")
 
-    if tune_epochs:
-        # What is wrong with the second phase is said before the first.
-        unfreeze(model, **what, batch_norm=batch_norm, say=None)
-        if rate_decay != 1:
-            rate_factors(model, rate_decay)
+    # What is wrong with the second phase is said before the first, and if there is none, too.
+    unfreeze(model, **what, batch_norm=batch_norm, say=None)
+    if rate_decay != 1:
+        rate_factors(model, rate_decay)
     freeze(model, say=None)
     if probe:
         linear_probe(model, *source.for_probe(), say=say)
@@ -196,12 +195,16 @@ def _check_numbers(warmup, weight_decay, batch_size):
 def _plan(source, model, head_epochs, tune_epochs, what, say):
     """Fill in what was not given, by the number of images; say what was advised and chosen."""
     given = any(value is not None for value in what.values())
-    advice = None
+    advice, strategy = None, "partial"
     if source.images is not None:
-        advice = advise(source.images, int(model.output_shape[-1]))
+        advice = advise(source.images, max(int(model.output_shape[-1]), 2))
+        strategy = advice.strategy
         say(f"advice: {advice.reason}")
     by_advice = tune_epochs is None
-    usual = _EPOCHS[advice.strategy if advice else "partial"]
+    if strategy == "frozen" and by_advice and (given or head_epochs == 0):
+        say("more than the head is asked for: it is fine-tuned all the same")
+        advice, strategy = None, "partial"
+    usual = _EPOCHS[strategy]
     head_epochs = usual[0] if head_epochs is None else head_epochs
     tune_epochs = usual[1] if tune_epochs is None else tune_epochs
     for name, value in (("head_epochs", head_epochs), ("tune_epochs", tune_epochs)):
@@ -209,9 +212,24 @@ def _plan(source, model, head_epochs, tune_epochs, what, say):
             raise ConfigError(f"{name} must be a whole number of 0 or more, received: {value!r}")
     if not head_epochs + tune_epochs:
         raise ConfigError("head_epochs and tune_epochs are both 0: nothing to train")
-    if by_advice and not given and advice:
-        what = {"stages": advice.stages}
+    if by_advice and not given and advice and tune_epochs:
+        what = unfrozen_by(advice, model)
+        if advice.stages is not None and not what:
+            say(f"{model.name} has no {advice.stages} stages to choose from: all of it is tuned")
     return head_epochs, tune_epochs, what
+
+
+def _default_loss(model):
+    if int(model.output_shape[-1]) > 1:
+        logits = gives_logits(model, remedy="give the loss")
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=logits)
+    _, activation = ending(model)
+    if activation != "sigmoid":
+        raise ConfigError(
+            f"{model.name} has one output: expected two classes and a sigmoid, or loss and metrics "
+            f"of your own, received the activation {activation}"
+        )
+    return keras.losses.BinaryCrossentropy()
 
 
 def _built(name, rate, weight_decay, factors, model):
@@ -241,12 +259,14 @@ class _Source:
         else:
             self.training = (data,)
         self.keywords = {"validation_data": self.validation}
+        if hasattr(self.validation, "cardinality"):
+            _batches("validation_data", self.validation)
         if len(self.training) == 2:
             self.keywords["batch_size"] = batch_size
             return
         # Pipelines shuffle for themselves; Keras would warn that it cannot.
         self.keywords["shuffle"] = False
-        count = int(self.training[0].cardinality().numpy())
+        count = _batches("data", self.training[0])
         if count >= 0:
             self.steps = count
             self.images = self.images or count * self._batch_length()
@@ -259,11 +279,12 @@ class _Source:
         return next((len(keras.tree.flatten(batch)[0]) for batch in self.training[0].take(1)), 0)
 
     def check_classes(self, model):
-        """Raise `ConfigError` unless the model has as many outputs as there are classes."""
-        classes = int(model.output_shape[-1])
+        """Raise `ConfigError` unless the model has an output a class, or one for two classes."""
+        outputs = int(model.output_shape[-1])
+        classes = max(outputs, 2)
         if hasattr(self.data, "class_names") and len(self.data.class_names) != classes:
             raise ConfigError(
-                f"{model.name} has {classes} outputs, the images are of "
+                f"{model.name} has {outputs} outputs, the images are of "
                 f"{len(self.data.class_names)} classes: {', '.join(self.data.class_names[:10])}"
             )
         if isinstance(self.data, tuple):
@@ -283,6 +304,14 @@ class _Source:
         splits = self.data.splits
         validation = _of_split(splits["validation"]) if self.given is None else _arrays(self.given)
         return _of_split(splits["train"]), validation
+
+
+def _batches(name, dataset):
+    """Return how many batches a dataset says it has; negative if it does not know."""
+    count = int(dataset.cardinality().numpy())
+    if count == tf.data.INFINITE_CARDINALITY:
+        raise ConfigError(f"{name} never ends: leave out .repeat(), or give .take(batches)")
+    return count
 
 
 def _of_split(split):

@@ -7,6 +7,7 @@ import itertools
 import keras
 
 from recipes.errors import ConfigError, nearest
+from recipes.layers._copies import carry_flags, carry_variables, copy_layer
 from recipes.models.replay import replay, trace
 
 # What a call may have been given, and a flat copy decides anew.
@@ -42,8 +43,9 @@ def flatten_model(
         A functional `keras.Model`, not compiled.
 
     Raises:
-        ConfigError: If the model has no graph, or holds a layer such as `keras.layers.Resizing`,
-            which in Keras 3.15 makes a plain `model(x)` update batch normalisations.
+        ConfigError: If the model has no graph, a layer cannot be copied, or is one such as
+            `keras.layers.Resizing`, which in Keras 3.15 makes a plain `model(x)` update batch
+            normalisations.
 
     Example:
         >>> inner = keras.Sequential([keras.layers.Input((8, 8, 3)), keras.layers.Conv2D(4, 3)])
@@ -60,7 +62,8 @@ def flatten_model(
     outputs = replay(graph, inputs if first is None else [first(inputs[0])], copier.apply)
     flat = keras.Model(_single(inputs), _single(outputs), name=model.name)
     for original, copy in copier.weighted:
-        copy.set_weights(original.get_weights())
+        carry_variables(original, copy)
+        carry_flags(original, copy)
     return flat
 
 
@@ -139,8 +142,7 @@ class _Copier:
     def _copy(self, call):
         operation = call.operation
         if id(operation) not in self.copies:
-            config = {**operation.get_config(), "name": self._free_name(call)}
-            copy = type(operation).from_config(config)
+            copy = copy_layer(operation, name=self._free_name(call))
             self.copies[id(operation)] = copy
             if getattr(operation, "weights", None):
                 self.weighted.append((operation, copy))

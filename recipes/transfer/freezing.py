@@ -12,6 +12,7 @@ from recipes.errors import ConfigError, nearest
 
 BATCH_NORM_POLICIES = ("frozen", "affine", "train")
 _STAGE = re.compile(r"stage\d+(?=_|$)")
+_POOLINGS = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +61,8 @@ def freeze(
     """Freeze the backbone of a model; its head goes on training.
 
     The head is what comes after the last feature map (after the last output of three axes or
-    more): pooling, dropout, dense layers. Each layer is set for itself, those inside nested
+    more): pooling, dropout, dense layers; or from the last global pooling on, where a convolution
+    on its one pixel is the classifier. Each layer is set for itself, those inside nested
     models and composite layers included. A frozen batch normalisation normalises by its moving
     statistics in training, too, and leaves them as they are. (Keras files keep what is frozen of
     each layer of a model, but not of layers inside a composite layer of your own.)
@@ -78,7 +80,8 @@ def freeze(
         What is trainable now.
 
     Raises:
-        ConfigError: If the model has no head to be found.
+        ConfigError: If the model has no head to be found, or one without weights, which cannot
+            train.
 
     Example:
         >>> from recipes.transfer import transfer_model
@@ -87,6 +90,12 @@ def freeze(
         195
     """
     units = _Units(model)
+    if not head and units.head and not any(unit.weights for unit in units.head):
+        names = ", ".join(unit.name for unit in units.head)
+        raise ConfigError(
+            f"nothing of {model.name} would train: its head ({names}) has no weights, expected a "
+            "classifier after a global pooling"
+        )
     return units.set(len(units.backbone), "frozen", head=not head, say=say)
 
 
@@ -191,8 +200,8 @@ class _Units:
                 f"{model.name} has no feature map after which a head could begin; "
                 "expected a functional or sequential model of images"
             )
-        self.backbone = units[: spatial[-1] + 1]
-        self.head = units[spatial[-1] + 1 :]
+        first = _first_of_head(units, spatial[-1] + 1)
+        self.backbone, self.head = units[:first], units[first:]
 
     def set(self, first, batch_norm, *, head, say):
         """Train the backbone from its unit `first` on, and the head if so asked."""
@@ -306,6 +315,22 @@ class _Units:
             )
         last = next(filter(None, keys))
         return [key or last for key in reversed(keys)]
+
+
+def _first_of_head(units, after):
+    """Return the place at which the head begins; `after` is that behind the last feature map.
+
+    A classifier that is a convolution works on a map as well, of the one pixel that a pooling left:
+    then the head begins at that pooling.
+    """
+    if after == len(units) or any(unit.weights for unit in units[after:]):
+        return after
+    for index in reversed(range(after)):
+        if _size(units[index]) != (1, 1):
+            break
+        if isinstance(units[index], _POOLINGS):
+            return index
+    return after
 
 
 def _flat(model):

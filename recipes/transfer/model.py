@@ -7,7 +7,7 @@ import keras
 from recipes.errors import ConfigError
 from recipes.layers.channel_normalization import ChannelNormalization
 from recipes.transfer.flat import check_graph, flatten_model, is_flat
-from recipes.transfer.freezing import freeze
+from recipes.transfer.freezing import freeze, unfreeze
 
 _POOLINGS = {
     "avg": keras.layers.GlobalAveragePooling2D,
@@ -59,7 +59,8 @@ def transfer_model(
         dense: Sizes of hidden dense layers with ReLU between the features and the classes.
         dropout: Rate of dropout before each dense layer, in [0, 1).
         classifier_activation: Activation of the outputs; `None` for logits.
-        frozen: Whether the backbone begins frozen; see `freeze`.
+        frozen: Whether the backbone begins frozen; see `freeze`. Otherwise all of it trains, batch
+            normalisations included.
         backbone_arguments: More arguments of the named backbone's builder, such as
             `{"stochastic_depth": 0.1}`.
         name: Name of the model; default that of the backbone.
@@ -96,6 +97,9 @@ def transfer_model(
     model = keras.Model(body.input, outputs, name=name or body.name)
     if frozen:
         freeze(model, say=None)
+    else:
+        # A backbone of one's own may come frozen.
+        unfreeze(model, batch_norm="train", say=None)
     return model
 
 
@@ -122,6 +126,12 @@ def _named_backbone(name, input_shape, weights, statistics, more):
         raise ConfigError(
             "backbone must be a name of recipes.models.list_models() or a Keras model, "
             f"received: {name!r}"
+        )
+    own = {"include_top", "pooling", "weights", "input_shape", *statistics}
+    if taken := sorted(own.intersection(more or {})):
+        raise ConfigError(
+            "backbone_arguments must leave out what transfer_model sets itself, received: "
+            f"{', '.join(taken)}"
         )
     given = {"input_shape": input_shape, **statistics}
     arguments = {key: value for key, value in given.items() if value is not None}

@@ -7,7 +7,7 @@ import keras
 
 from callbacks.gradual_unfreezing import GradualUnfreezing
 from recipes.config import Recipe
-from recipes.transfer.advice import advise
+from recipes.transfer.advice import advise, unfrozen_by
 from recipes.transfer.freezing import Trainable, freeze, unfreeze
 from recipes.transfer.rates import rate_factors
 
@@ -49,8 +49,9 @@ class TransferPlan:
         advice = advise(images, classes)
         say(f"advice: {advice.reason}")
         self.strategy, self._what = chosen.strategy, {}
-        if chosen.strategy == "auto":
-            self.strategy, self._what = advice.strategy, {"stages": advice.stages}
+        self._advice = advice if chosen.strategy == "auto" else None
+        if self._advice is not None:
+            self.strategy = advice.strategy
         elif chosen.strategy == "partial":
             by_name = chosen.unfreeze_from is not None
             self._what = (
@@ -74,7 +75,7 @@ class TransferPlan:
     def check(self, model: keras.Model) -> None:
         """Raise `ConfigError` if the model has not what is to be unfrozen."""
         if self.strategy != "frozen":
-            unfreeze(model, **self._what, say=None)
+            unfreeze(model, **self._unfrozen(model), say=None)
         freeze(model, say=None)
 
     @property
@@ -117,7 +118,10 @@ class TransferPlan:
         if (phase or self.phases[-1]).name == "head":
             return freeze(model, say=None)
         policy = self.recipe.transfer.batch_norm
-        return unfreeze(model, **self._what, batch_norm=policy, say=None)
+        return unfreeze(model, **self._unfrozen(model), batch_norm=policy, say=None)
+
+    def _unfrozen(self, model):
+        return self._what if self._advice is None else unfrozen_by(self._advice, model)
 
 
 _WORDS = {

@@ -1,6 +1,7 @@
 """A linear head trained on features that the frozen backbone computes once."""
 
 import dataclasses
+import itertools
 import time
 from collections.abc import Callable
 
@@ -9,6 +10,8 @@ import numpy as np
 from scipy import optimize, special
 
 from recipes.errors import ConfigError
+from recipes.layers._copies import copy_layer
+from recipes.models.replay import trace
 from recipes.transfer.freezing import _Units
 
 # From a head that hardly dares to one that hardly is held; see `linear_probe`.
@@ -75,10 +78,11 @@ def head_model(model: keras.Model) -> keras.Model:
         ['head_dense1', 'logits', 'predictions']
     """
     pooling, rest = _parts(model)
+    _check_chain(model, [pooling, *rest])
     inputs = keras.Input(pooling.output.shape[1:], name="features")
     outputs = inputs
     for layer in rest:
-        copy = type(layer).from_config(layer.get_config())
+        copy = copy_layer(layer)
         outputs = copy(outputs)
         copy.set_weights(layer.get_weights())
     return keras.Model(inputs, outputs, name=f"{model.name}_head")
@@ -255,6 +259,19 @@ def _parts(model):
     return head[count - 1], head[count:]
 
 
+def _check_chain(model, layers):
+    """Raise `ConfigError` unless the model ends in these layers, each on the one before."""
+    view = keras.Model(model.input, model.output, name=model.name)
+    calls = trace(view, open_composites=False).calls[-len(layers) :]
+    chained = all(later.inputs == earlier.outputs for earlier, later in itertools.pairwise(calls))
+    if [call.operation for call in calls] != layers or not chained:
+        names = ", ".join(call.operation.name for call in calls)
+        raise ConfigError(
+            f"the head of {model.name} must be a chain of layers, each on the outputs of the one "
+            f"before; it ends in {names}"
+        )
+
+
 def _is_random(layer):
     return isinstance(layer, (keras.layers.Dropout, keras.layers.GaussianNoise))
 
@@ -287,12 +304,14 @@ def _keeps_order(layer):
 
 def _checked_labels(labels, classes, name):
     labels = np.asarray(labels)
+    if not len(labels):
+        raise ConfigError(f"there are no {name} labels")
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         raise ConfigError(
             f"{name} labels must be class indices of shape (images,), received {labels.dtype} of "
             f"shape {labels.shape}"
         )
-    if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
+    if not 0 <= labels.min() <= labels.max() < classes:
         raise ConfigError(
             f"{name} labels lie between {labels.min()} and {labels.max()}, the head has {classes} "
             f"classes: expected 0 to {classes - 1}"

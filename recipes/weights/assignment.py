@@ -48,10 +48,19 @@ def weighted_layers(model) -> Iterator[tuple[str, keras.layers.Layer]]:
 
 def variables(layer) -> dict[str, keras.Variable]:
     """Return the variables of a layer by name: `kernel`, or `inner/kernel` in a composite."""
-    names = [weight.path.split(f"{layer.name}/", 1)[-1] for weight in layer.weights]
+    names = [_name_in(layer, weight) for weight in layer.weights]
     if len(set(names)) < len(names):
         names = [f"{name}:{index}" for index, name in enumerate(names)]
     return dict(zip(names, layer.weights, strict=True))
+
+
+def _name_in(layer, weight):
+    """Return the path of a weight from its layer on."""
+    if layer.path and weight.path.startswith(f"{layer.path}/"):
+        return weight.path.removeprefix(f"{layer.path}/")
+    # Made elsewhere, as by a composite that builds its parts beforehand.
+    before, _, behind = f"/{weight.path}".partition(f"/{layer.name}/")
+    return behind or before[1:]
 
 
 def check_built(model) -> None:
@@ -62,6 +71,17 @@ def check_built(model) -> None:
     for weight in model.weights:
         if id(weight) not in known:
             raise ConfigError(f"{model.name} has a weight outside of its layers: {weight.path}")
+
+
+def check_names(model) -> None:
+    """Raise `ConfigError` if two layers of `model` have one name, which tells them not apart."""
+    names = [name for name, _ in weighted_layers(model)]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ConfigError(
+            f"{model.name} has {names.count(twice)} layers with weights called {twice!r}: weights "
+            "go by name, give each layer a name of its own"
+        )
 
 
 def has_automatic_names(model) -> bool:
@@ -109,10 +129,11 @@ def assign(
 
     Raises:
         ConfigError: If a layer does not fit and `skip_mismatched` is false, or nothing fits, or
-            the model is not built.
+            the model is not built, or two of its layers have one name.
     """
     check_channels(channels)
     check_built(model)
+    check_names(model)
     available = list(available)
     stem = find_stem(model) if channels == "adapt" else None
     used = {offer.name for offered in offers.values() for offer in offered.values()}
@@ -121,8 +142,8 @@ def assign(
     for name, layer in weighted_layers(model):
         wanted = variables(layer)
         offered = dict(offers.get(name, {}))
-        if layer is stem:
-            notes += _adapt_stem(name, wanted, offered)
+        if stem is not None:
+            notes += _adapt_stem(name, stem, wanted, offered)
         problem = _problem(name, wanted, offered, spare)
         if problem is None:
             chosen[name] = [(wanted[key], offered[key].array) for key in wanted]
@@ -154,16 +175,16 @@ def _wanted_names(model, offers):
     }
 
 
-def _adapt_stem(name, wanted, offered):
-    """Change the offer of the stem's kernel to the model's channels; return notes on it."""
-    kernel = offered.get("kernel")
-    if kernel is None or kernel.array is None or "kernel" not in wanted:
-        return []
-    adapted, how = adapt_channels(kernel.array, tuple(wanted["kernel"].shape))
-    if how is None:
-        return []
-    offered["kernel"] = dataclasses.replace(kernel, array=adapted)
-    return [f"{name}: {how}"]
+def _adapt_stem(name, stem, wanted, offered):
+    """Change what is offered for the stem's kernel to the model's channels; return notes on it."""
+    for key, offer in offered.items():
+        if wanted.get(key) is not stem.kernel or offer.array is None:
+            continue
+        adapted, how = adapt_channels(offer.array, tuple(stem.kernel.shape))
+        if how is not None:
+            offered[key] = dataclasses.replace(offer, array=adapted)
+            return [f"{name}: {how}"]
+    return []
 
 
 def _problem(name, wanted, offered, spare):

@@ -9,7 +9,7 @@ import numpy as np
 
 from recipes.errors import ConfigError
 from recipes.files import atomic_path
-from recipes.weights.assignment import variables, weighted_layers
+from recipes.weights.assignment import check_built, check_names, variables, weighted_layers
 from recipes.weights.normalization import Normalization, of_model
 
 # Not weights: what the images are normalised by.
@@ -29,7 +29,8 @@ def save_npz(model, path: str | os.PathLike) -> None:
         path: Ends in `.npz`.
 
     Raises:
-        ConfigError: If the path ends in something else.
+        ConfigError: If the path ends in something else, the model is not built, or two of its
+            layers have one name.
 
     Example:
         >>> import tempfile
@@ -42,6 +43,8 @@ def save_npz(model, path: str | os.PathLike) -> None:
     path = Path(os.fspath(path))
     if path.suffix != ".npz":
         raise ConfigError(f"path must end in .npz, received: {path}")
+    check_built(model)
+    check_names(model)
     arrays = {
         f"{layer}/{key}": _plain(variable)
         for layer, module in weighted_layers(model)

@@ -3,15 +3,18 @@
 import keras
 import numpy as np
 
+from callbacks._layers import sublayers
+
 
 def find_stem(model):
-    """Return the first layer with weights if it is a convolution, or `None`."""
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            return find_stem(layer)
-        if layer.weights:
-            return layer if isinstance(layer, keras.layers.Conv2D) else None
-    return None
+    """Return the first layer with weights if it is a convolution, or `None`.
+
+    Nested models are looked into, and layers that are made of layers.
+    """
+    first = next((layer for layer in sublayers(model) if layer.weights), None)
+    if first is None or isinstance(first, keras.layers.Conv2D):
+        return first
+    return find_stem(first)
 
 
 def adapt_channels(kernel: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, str | None]:

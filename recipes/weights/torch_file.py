@@ -29,6 +29,8 @@ _ZIP_MAGIC = b"PK\x03\x04"
 _STATE_KEYS = ("model_ema", "state_dict", "model_state_dict", "model", "net", "network")
 # What wrappers put before every name.
 _WRAPPERS = ("module.", "_orig_mod.")
+# What an average of weights (`torch.optim.swa_utils.AveragedModel`) has beside those.
+_COUNTER = "n_averaged"
 
 _STORAGES = {
     "DoubleStorage": "float64",
@@ -77,8 +79,9 @@ def read_torch(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Return the tensors of a file written by `torch.save`, without PyTorch.
 
     Takes a state dict, or a checkpoint that holds one under a usual name ("state_dict", "model",
-    ...). A "module." before every name, left by a parallel wrapper, is dropped, and so is what is
-    not a tensor. bfloat16 becomes float32, which NumPy has.
+    ...). A "module." before every name, left by a parallel wrapper or an average of weights, is
+    dropped, and so are the counter of such an average and what is not a tensor. bfloat16 becomes
+    float32, which NumPy has.
 
     Args:
         path: A `.pth` or `.pt` file, in the zip format or the legacy one.
@@ -331,9 +334,10 @@ def _tensors(tree):
 
 
 def _strip_wrappers(state):
+    names = [name for name in state if name != _COUNTER]
     for wrapper in _WRAPPERS:
-        if all(name.startswith(wrapper) for name in state):
-            return _strip_wrappers({name.removeprefix(wrapper): state[name] for name in state})
+        if names and all(name.startswith(wrapper) for name in names):
+            return _strip_wrappers({name.removeprefix(wrapper): state[name] for name in names})
     return state
 
 

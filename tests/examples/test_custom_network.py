@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from recipes import load_data
 from recipes.layers import Block, MonteCarloDropout
@@ -22,8 +23,20 @@ def test_it_learns_and_saves(program, tiny_source, tmp_path, capsys):
     assert abs(found - accuracy) < 0.15, "one draw of the dropout against the mean of several"
 
 
-def test_flat_and_nested_are_the_same_network(program, tiny_source):
-    data = load_data(tiny_source)
+@pytest.fixture
+def on_disk(tmp_path):
+    """Return images of a folder that exceeds the memory limit."""
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 28, 28), "uint8")
+    for number, image in enumerate(pixels):
+        path = tmp_path / f"kind{number % 2}" / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(image).save(path)
+    return load_data(tmp_path, memory_limit=1000)
+
+
+def test_flat_and_nested_are_the_same_network(program, on_disk):
+    data = on_disk
+    assert data.images_on_disk
     nested, flat = (program.build(data, 8, flat=flat) for flat in (False, True))
     assert any(isinstance(layer, Block) for layer in nested.layers)
     assert not any(isinstance(layer, Block) for layer in flat.layers)
@@ -35,8 +48,12 @@ def test_flat_and_nested_are_the_same_network(program, tiny_source):
         for layer in model.layers:
             if isinstance(layer, MonteCarloDropout):
                 layer.rate = 0.0
-    images = data.splits["test"].images[:8]
-    np.testing.assert_allclose(flat(images), nested(images), atol=1e-5)
+    train = data.splits["train"]
+    images = train.load(range(len(train)))
+    np.testing.assert_allclose(flat(images[:8]), nested(images[:8]), atol=1e-5)
+    normalization = flat.get_layer("normalization")
+    np.testing.assert_allclose(normalization.mean, images.mean(axis=(0, 1, 2)))
+    np.testing.assert_allclose(normalization.variance, images.var(axis=(0, 1, 2)))
 
 
 def test_report_separates_sure_from_unsure(program, capsys):

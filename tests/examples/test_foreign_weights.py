@@ -110,3 +110,23 @@ def test_a_new_classifier(program, trained, tmp_path, capsys):
 def test_mistakes(program, trained, capsys, model, file, message):
     assert program.main([model, str(trained[1] / file), *SIZE]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["absent.png"], "file not found: .*absent.png"),
+        (["resnet20.pth"], "resnet20.pth cannot be read as an image"),
+        (["photo.png", "--labels", "absent.txt"], "file not found: .*absent.txt"),
+        (["photo.png", "--labels", "photo.txt"], "photo.txt names 1 classes, resnet20 has 10"),
+        (["--out", "start.h5"], "--out must end in .keras, received: .*start.h5"),
+    ],
+)
+def test_wrong_files_are_one_line(program, trained, capsys, arguments, message):
+    folder = trained[1]
+    (folder / "photo.txt").write_text("one")
+    files = [word if word.startswith("--") else str(folder / word) for word in arguments]
+    assert program.main(["resnet20", str(folder / "resnet20.pth"), *files, *SIZE]) == 2
+    error = capsys.readouterr().err
+    assert re.search(message, error)
+    assert error.count("\n") == 1

@@ -40,3 +40,19 @@ def test_it_runs_on_the_bundled_images(tmp_path):
         for weight, old in zip(model.trainable_weights, before, strict=True)
     ]
     assert all(moved)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["no-such-folder"], "no-such-folder"),
+        (["--epochs", "0"], "--epochs must be at least 1, received: 0"),
+        (["--out", "model"], "--out must end in .keras, received: model"),
+    ],
+)
+def test_mistakes_are_one_line(program, arguments, message, capsys):
+    assert program.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("transfer_learning: ")
+    assert message in error
+    assert error.count("\n") == 1

@@ -78,6 +78,10 @@ def test_nothing_else_is_in_training_mode(model):
 
 
 def test_copy_of_a_model(model):
+    # A loss and a layer of the user's own, which no configuration holds.
+    outputs = keras.layers.Lambda(lambda x: x * 1.0, name="same")(model.output)
+    model = keras.Model(model.input, outputs)
+    model.compile("sgd", lambda labels, outputs: keras.ops.sum(outputs, -1))
     copy = with_monte_carlo_dropout(model)
     assert [layer.name for layer in copy.layers] == [layer.name for layer in model.layers]
     drops = {layer.name: layer for layer in copy.layers if isinstance(layer, MonteCarloDropout)}
@@ -88,6 +92,7 @@ def test_copy_of_a_model(model):
     assert type(model.get_layer("drop")) is keras.layers.Dropout
     for new, old in zip(copy.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(new, old)
+    assert not copy.compiled
 
 
 def test_mean_of_many_samples_is_the_expectation():

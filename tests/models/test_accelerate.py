@@ -45,7 +45,8 @@ def check_equal(model, copy, inputs):
         layer.trainable for layer in layers_of(model)
     ]
     assert [weight.name for weight in copy.weights] == [weight.name for weight in model.weights]
-    assert len(copy.trainable_weights) == len(model.trainable_weights)
+    paths = [[weight.path for weight in each.trainable_weights] for each in (copy, model)]
+    assert paths[0] == paths[1]
     for new, old in zip(copy.weights, model.weights, strict=True):
         assert new is not old
         np.testing.assert_array_equal(new, old)
@@ -144,6 +145,9 @@ def unusual_model():
         name="inner",
     )
     inner.get_layer("inner_conv").trainable = False
+    # A batch normalisation of which the offset alone trains.
+    inner.get_layer("inner_norm").trainable = False
+    inner.get_layer("inner_norm").beta.trainable = True
     tower_input = keras.Input((None, None, 4))
     tower = keras.Model(tower_input, inner(tower_input) + 1.0, name="tower")
     left, right = keras.Input((8, 8, 3), name="left"), keras.Input((8, 8, 3), name="right")

@@ -80,7 +80,7 @@ def test_models_with_other_names():
     gate = keras.layers.GlobalAveragePooling2D(keepdims=True)(x)
     x = x * keras.layers.Conv2D(8, 1, activation="sigmoid", name="gate")(gate)
     x = keras.layers.Conv2D(8, 3, strides=2, padding="same")(x)
-    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(x)))
+    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(x)), name="my[red]net")
     table = analyze(model)
     found = stages(table)
     assert [stage.name for stage in found] == ["stride 2", "stride 4", "head"]
@@ -89,6 +89,7 @@ def test_models_with_other_names():
         range(len(table.layers))
     )
     text = summary_text(model)
+    assert text.startswith("my[red]net: ")
     assert "[red]odd" in text
     assert "1x1 conv, sigmoid" in text
 

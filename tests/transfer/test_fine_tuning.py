@@ -1,5 +1,8 @@
 """Two phases as one run, in a plain `fit`."""
 
+import itertools
+import types
+
 import keras
 import numpy as np
 import pytest
@@ -8,7 +11,7 @@ import tensorflow as tf
 from callbacks import EarlyStopping, WeightAverage
 from recipes import load_data
 from recipes.errors import ConfigError
-from recipes.transfer import LayerwiseSGD, advise, fine_tune
+from recipes.transfer import LayerwiseSGD, advise, fine_tune, transfer_model
 
 
 class _Watch(keras.callbacks.Callback):
@@ -108,6 +111,85 @@ def test_advice_decides_what_is_not_given_and_is_said(small, images, labels):
     assert "compile the model again" not in text, "it is done already"
 
 
+@pytest.fixture
+def planned(monkeypatch):
+    """Return a function that gives epochs and trainable layers of each phase, and trains none."""
+    phases = []
+
+    def fit(model, *data, epochs, callbacks, **more):
+        enter = callbacks[0].stages
+        for start, end in itertools.pairwise([*enter, epochs]):
+            enter[start](model)
+            layers = {weight.path.split("/")[0] for weight in model.trainable_weights}
+            phases.append((end - start, layers))
+        return types.SimpleNamespace(epoch=range(epochs))
+
+    def plan(*data, **arguments):
+        phases.clear()
+        monkeypatch.setattr(keras.Model, "fit", fit)
+        fine_tune(*data, **arguments)
+        return list(phases)
+
+    return plan
+
+
+def test_what_is_asked_for_goes_before_advice(planned, small, images, labels):
+    """Of so few images the advice is to train the head alone."""
+    lines = []
+    (_, head), (epochs, tuned) = planned(
+        small(), (images, labels), head_epochs=1, stages=1, say=lines.append
+    )
+    assert any("more than the head is asked for" in line for line in lines)
+    assert head == {"logits"}
+    assert epochs > 0
+    assert {name.split("_")[0] for name in tuned} == {"stage2", "logits"}
+    ((epochs, tuned),) = planned(small(), (images, labels), head_epochs=0, say=None)
+    assert epochs > 0
+    assert {name.split("_")[0] for name in tuned} == {"stem", "stage1", "stage2", "logits"}
+
+
+@pytest.mark.parametrize("size", [8, None])
+def test_advised_stages_that_a_network_has_not(size, planned):
+    """Two stages are advised: one network has one, one has none that can be told apart."""
+    inputs = keras.Input((size, size, 3))
+    own = keras.Model(inputs, keras.layers.Conv2D(4, 3, padding="same", name="conv")(inputs))
+    lines, images = [], np.zeros((1_000, 8, 8, 3), "uint8")
+    phases = planned(
+        transfer_model(own, 2), (images, np.arange(1_000) % 2), head_epochs=1, say=lines.append
+    )
+    assert [layers for _, layers in phases] == [{"logits"}, {"conv", "logits"}]
+    assert any("has no 2 stages to choose from: all of it is tuned" in line for line in lines)
+
+
+def test_two_classes_in_one_output(images):
+    """Accuracy and loss are those of the sigmoid's probabilities, by hand."""
+    labels = np.arange(24) % 2
+    inputs = keras.Input((16, 16, 3))
+    own = keras.Model(inputs, keras.layers.Rescaling(1 / 255)(inputs))
+    data = load_data((images.astype("uint8"), labels), validation=0.25, test=0.0)
+    model = transfer_model(own, 1, classifier_activation="sigmoid")
+    history = fine_tune(
+        model, data, validation_data=(images, labels), head_epochs=1, say=None, verbose=0
+    ).history
+    chances = model.predict(images, verbose=0)[:, 0]
+    right = np.where(labels == 1, chances, 1 - chances)
+    assert history["val_loss"][0] == pytest.approx(-np.log(right).mean(), rel=1e-4)
+    assert history["val_accuracy"][0] == pytest.approx((right > 0.5).mean())
+    with pytest.raises(ConfigError, match="between 0 and 2, .* expected 0 to 1"):
+        fine_tune(model, (images, np.arange(24) % 3), say=None)
+    logits = transfer_model(own, 1, classifier_activation=None)
+    with pytest.raises(ConfigError, match="one output: expected two classes and a sigmoid"):
+        fine_tune(logits, (images, labels), say=None)
+
+
+@pytest.mark.parametrize("endless", ["data", "validation_data"])
+def test_a_dataset_without_an_end_is_one_line(endless, small, images, labels):
+    data = tf.data.Dataset.from_tensor_slices((images, labels)).batch(8)
+    given = {"data": data, "validation_data": data, endless: data.repeat()}
+    with pytest.raises(ConfigError, match=f"^{endless} never ends: leave out .repeat"):
+        fine_tune(small(), **given, say=None)
+
+
 @pytest.mark.parametrize("kind", ["ImageData", "dataset"])
 @pytest.mark.slow
 def test_other_kinds_of_data(kind, small, images, labels):
@@ -149,6 +231,8 @@ def test_a_stop_in_the_head_s_phase_is_said(small, images, labels):
         ({"probe": True}, "needs validation images"),
         ({"from_layer": "stge2", "tune_epochs": 1}, "did you mean 'stage2'"),
         ({"stages": 1, "fraction": 0.5, "tune_epochs": 1}, "stages"),
+        ({"from_layer": "stge2"}, "did you mean 'stage2'"),
+        ({"rate_decay": 2.0, "tune_epochs": 0}, "decay must be above 0 and at most 1"),
         ({"rate_decay": 0.0, "tune_epochs": 1}, "decay must be above 0 and at most 1"),
         ({"rate_decay": 2.0, "tune_epochs": 1}, "decay must be above 0 and at most 1"),
     ],

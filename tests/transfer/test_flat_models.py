@@ -37,6 +37,28 @@ def test_shared_layers_stay_shared(images):
     np.testing.assert_array_equal(flat(images), model(images))
 
 
+def test_what_is_not_in_the_configuration_comes_along(images):
+    """A function without a name, learnt statistics, and single weights that train."""
+    norm = keras.layers.Normalization()
+    norm.adapt(images)
+    still = keras.layers.BatchNormalization(name="still")
+    layers = [norm, keras.layers.Lambda(lambda x: x + 1.0), still]
+    model = keras.Sequential([keras.Input((16, 16, 3)), *layers])
+    still.trainable = False
+    still.beta.trainable = True
+    flat = flatten_model(model)
+    np.testing.assert_array_equal(flat(images), model(images))
+    assert [weight.path for weight in flat.trainable_weights] == ["still/beta"]
+
+
+def test_a_backbone_that_comes_frozen_trains_if_asked(own):
+    own.trainable = False
+    model = transfer_model(own, 3, frozen=False)
+    kinds = {path.rsplit("/", 1)[1] for path in (w.path for w in model.trainable_weights)}
+    assert kinds == {"kernel", "bias", "gamma", "beta"}
+    assert not own.trainable
+
+
 def test_several_inputs_and_operations(images):
     first, second = keras.Input((16, 16, 3), name="x"), keras.Input((16, 16, 3), name="y")
     joined = keras.ops.concatenate([first * 2.0, keras.ops.relu(second - first)], axis=-1)
@@ -219,6 +241,7 @@ def test_a_weights_file_of_the_backbone(small, tmp_path, images):
         ({"dropout": 1}, r"dropout must be in \[0, 1\), received: 1"),
         ({"features": "stage1_conv"}, "features is for a backbone that is a model of your own"),
         ({"backbone_arguments": {"widht": 4}}, "did you mean 'width'"),
+        ({"backbone_arguments": {"include_top": True}}, "transfer_model sets .*: include_top"),
     ],
 )
 def test_wrong_arguments_are_one_line(arguments, message):

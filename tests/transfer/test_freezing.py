@@ -210,6 +210,28 @@ def test_freezing_the_head_too(small):
     assert model.trainable_variables == []
 
 
+def _classifier(*last):
+    layers = [keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3, name="features"), *last]
+    return keras.Sequential([*layers, keras.layers.Softmax()])
+
+
+def test_a_classifier_that_is_a_convolution_is_the_head():
+    pooling = keras.layers.GlobalAveragePooling2D(keepdims=True)
+    convolution = keras.layers.Conv2D(2, 1, name="classifier")
+    model = _classifier(pooling, convolution, keras.layers.Reshape((2,)))
+    freeze(model, say=None)
+    assert {path.split("/")[-2] for path in _trainable(model)} == {"classifier"}
+    unfreeze(model, from_layer="features", say=None)
+    assert len(_trainable(model)) == 4
+
+
+def test_a_head_without_weights_cannot_train():
+    model = _classifier(keras.layers.GlobalAveragePooling2D(name="pool"))
+    with pytest.raises(ConfigError, match=r"nothing of .* would train: its head \(pool, softmax"):
+        freeze(model)
+    assert freeze(model, head=True, say=None).parameters == 0
+
+
 def test_groups_of_other_networks_go_by_size():
     inputs = keras.Input((32, 32, 3))
     x = keras.layers.ZeroPadding2D(1)(inputs)

@@ -117,6 +117,7 @@ def test_nothing_but_the_head_is_touched(small, split, values, moved):
         ({}, {"labels": np.full(16, 3)}, "training labels lie between 3 and 3, .* 0 to 2"),
         ({}, {"labels": np.full(16, -1)}, "training labels lie between -1"),
         ({}, {"labels": np.eye(3)[np.zeros(16, int)]}, r"class indices of shape \(images,\)"),
+        ({}, {"labels": np.zeros(0, int)}, "there are no training labels"),
         ({}, {"labels": np.zeros(9, int)}, "9 training labels for 16 images"),
         ({}, {"strengths": ()}, "strengths must be positive numbers"),
         ({}, {"strengths": (0.0,)}, "strengths must be positive numbers"),
@@ -129,6 +130,16 @@ def test_what_cannot_be_probed_is_one_line(arguments, change, message, small, sp
     with pytest.raises(ConfigError, match=message) as caught:
         linear_probe(small(**arguments), train, validation, **more)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("by_layer", [True, False])
+def test_a_head_that_is_no_chain_has_no_copy(by_layer):
+    inputs = keras.Input((8, 8, 3))
+    pooled = keras.layers.GlobalMaxPooling2D()(keras.layers.Conv2D(2, 3)(inputs))
+    inner = keras.layers.Dense(2)(pooled)
+    joined = keras.layers.Add()([pooled, inner]) if by_layer else pooled + inner
+    with pytest.raises(ConfigError, match="must be a chain of layers"):
+        head_model(keras.Model(inputs, keras.layers.Dense(2)(joined)))
 
 
 def test_a_model_without_pooling_has_no_features():

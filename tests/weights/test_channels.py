@@ -1,9 +1,11 @@
 """Stems for images of other channels."""
 
+import keras
 import numpy as np
 import pytest
 
 from recipes.errors import ConfigError
+from recipes.layers import ConvNormActivation
 from recipes.weights import load_weights, save_npz
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3)).astype("float32")
@@ -44,6 +46,19 @@ def test_a_fourth_channel_that_is_the_mean_of_the_others_changes_only_the_size(n
     np.testing.assert_allclose(infrared(np.repeat(grey, 4, axis=-1)), expected, rtol=1e-5)
 
 
+def test_a_stem_in_a_block_is_adapted_too(tmp_path):
+    def make(channels):
+        return keras.Sequential(
+            [keras.Input((8, 8, channels)), ConvNormActivation(4, name="stem")], name="in_stem"
+        )
+
+    model, grey = make(3), make(1)
+    save_npz(model, tmp_path / "colour.npz")
+    load_weights(grey, tmp_path / "colour.npz")
+    images = IMAGES[..., :1]
+    np.testing.assert_allclose(grey(images), model(np.repeat(images, 3, axis=-1)), rtol=1e-5)
+
+
 def test_from_one_channel_to_three(network, tmp_path):
     grey = network.make(channels=1)
     save_npz(grey, tmp_path / "grey.npz")
@@ -67,8 +82,6 @@ def test_refused(network, colour, channels, how, message):
 
 
 def test_other_convolutions_are_never_adapted(network, tmp_path):
-    import keras
-
     def make(width):
         inputs = keras.Input((8, 8, 3))
         x = keras.layers.Conv2D(width, 3, name="stem_conv")(inputs)

@@ -74,6 +74,17 @@ def test_files_by_hand(torch_bytes, tmp_path, form):
     np.testing.assert_array_equal(read(tmp_path / "x.pt", content)["weight"], [[1, 2], [3, 4]])
 
 
+def test_an_average_of_weights(torch_bytes, tmp_path):
+    """What `torch.optim.swa_utils.AveragedModel` saves, alone and in a compiled wrapper."""
+    for outer in ("", "_orig_mod."):
+        raw = torch_bytes.Raw().op(b"}").put(f"{outer}n_averaged")
+        torch_bytes.tensor(raw, shape=(), strides=()).op(b"s").put(f"{outer}module.conv.weight")
+        content = torch_bytes.tensor(raw).op(b"s").end()
+        arrays = read(tmp_path / "x.pt", torch_bytes.zip_file(content, FOUR))
+        assert list(arrays) == ["conv.weight"]
+        np.testing.assert_array_equal(arrays["conv.weight"], [[1, 2], [3, 4]])
+
+
 def wants_to_run(torch_bytes, marker):
     """Give pickles that run code in a common unpickler, and what the error must name."""
     raw = torch_bytes.Raw
