@@ -90,7 +90,7 @@ def _flip(crop, image):
 
 def _five_crop(crop, image):
     inside = None not in crop and all(size < side for size, side in zip(crop, image, strict=True))
-    size = None if inside else _scaled(crop, _CROP_MARGIN)
+    size = None if inside else _scaled_crop(crop, _CROP_MARGIN)
     return [View(size=size, place=place) for place in _FIVE_PLACES]
 
 
@@ -99,7 +99,7 @@ def _ten_crop(crop, image):
 
 
 def _resnet_50_views(crop, image):
-    sizes = [_scaled(crop, scale / _RESNET_CROP) for scale in _RESNET_SCALES]
+    sizes = [_scaled_crop(crop, scale / _RESNET_CROP) for scale in _RESNET_SCALES]
     return _mirrored([View(size=size, place=place) for size in sizes for place in _FIVE_PLACES])
 
 
@@ -115,6 +115,16 @@ def _shifts(crop, image):
 
 def _mirrored(views):
     return [*views, *(dataclasses.replace(view, horizontal=True) for view in views)]
+
+
+def _scaled_crop(crop, factor):
+    """Return the shorter side of images from which crops are taken; the crops must have a size."""
+    if None in crop:
+        raise ValueError(
+            "crops have the size that the model takes, and this one takes any; expected 'flip', "
+            "'shifts', 'resnet_scales', or a list of views with place=None"
+        )
+    return _scaled(crop, factor)
 
 
 def _scaled(sizes, factor):

@@ -41,8 +41,7 @@ class TestTimeAugment(keras.Model):
     cannot be trained: `model` runs in inference mode always and no gradient passes. A single view
     gives what `model` gives, bit for bit; views that come to the same pixels are computed once.
     Choose views that look like images that `model` was trained on: crops of enlarged images can
-    cost a network of small images more than they bring. With another `image_size`, give
-    `export_tflite` a `contract` of that size.
+    cost a network of small images more than they bring.
 
     Args:
         model: Built Keras classifier: one input of images `(None, height, width, channels)`, one
@@ -132,7 +131,11 @@ class TestTimeAugment(keras.Model):
             counts = [len(batch) for batch in batches]
             kind = _mean_kind(average, logits, cut)
             outputs = ViewMean(counts, weights, kind, name="mean")(answers)
-        super().__init__(inputs, head(outputs) if cut else outputs, name=name)
+        if cut:
+            outputs = head(outputs)
+        if outputs.dtype != "float32":
+            outputs = keras.layers.Identity(dtype="float32", name="float32")(outputs)
+        super().__init__(inputs, outputs, name=name)
         # In one plain object, or Keras would save the model and the layers made of it twice, and
         # not find them again.
         self._made_of = types.SimpleNamespace(

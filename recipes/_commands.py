@@ -146,16 +146,19 @@ def _print_run(run, options):
 
 def run_evaluate(options):
     from recipes.evaluation.evaluate import evaluate
+    from recipes.evaluation.labelled import images_of
 
+    # Those that both models are judged on, also for the numbers of the first alone.
+    data = images_of([options.model, options.against], options.source)
     evaluation = evaluate(
         options.model,
-        options.source,
+        data,
         split=options.split,
         corrupt=options.corrupt,
         bootstrap=options.bootstrap,
         slices=options.slices and options.slices.split(","),
     )
-    comparison = options.against and _against(options, evaluation)
+    comparison = options.against and _against(options, evaluation, data)
     if options.json:
         result = evaluation.to_dict()
         return print_json(result | {"comparison": comparison.to_dict()} if comparison else result)
@@ -165,13 +168,13 @@ def run_evaluate(options):
     return 0
 
 
-def _against(options, evaluation):
+def _against(options, evaluation, data):
     from recipes.evaluation.comparison import compare
 
     return compare(
         evaluation,
         options.against,
-        options.source,
+        data,
         split=options.split,
         corrupt=options.corrupt,
         bootstrap=options.bootstrap,
@@ -321,9 +324,12 @@ def run_search(options):
 
 
 def _search_data(recipe, options):
-    from recipes.training import load_recipe_data
+    from recipes.data.problems import say_problems
+    from recipes.training import load_recipe_data, say_to_stderr
 
-    return load_recipe_data(recipe, options.source, labels=options.labels, corrupt=options.corrupt)
+    data = load_recipe_data(recipe, options.source, labels=options.labels, corrupt=options.corrupt)
+    say_problems(data, say_to_stderr)
+    return data
 
 
 def run_check_data(options):

@@ -1,5 +1,6 @@
 """What each augmentation of a recipe is worth: train without it, or with it alone, and compare."""
 
+import itertools
 import os
 import statistics
 from collections.abc import Callable, Sequence
@@ -8,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from recipes.config import Recipe
-from recipes.errors import ConfigError
+from recipes.errors import ConfigError, DivergedError
 from recipes.files import write_json
+from recipes.run import refuse_among_images
 
 if TYPE_CHECKING:
     from recipes.data import ImageData
@@ -35,17 +37,17 @@ class Effect:
 
     Attributes:
         variant: `"all"`, `"none"`, `"without NAME"` or `"NAME alone"`.
-        accuracies: Of the validation images, one a seed, in [0, 1].
-        mean: Of the accuracies.
+        accuracies: Of the validation images, one a seed, in [0, 1]; `None` where training diverged.
+        mean: Of the accuracies; `None` if one of them is.
         difference: Mean over seeds of the accuracy less that of the variant it is compared with
-            (`"all"` or `"none"`) at the same seed; `None` for these two.
+            (`"all"` or `"none"`) at the same seed; `None` for these two, and if an accuracy is.
         interval: 95 % interval of the difference: Student's t over the seeds. It holds what comes
             from initial weights, order and augmentation, for these images; `None` with one seed.
     """
 
     variant: str
-    accuracies: tuple[float, ...]
-    mean: float
+    accuracies: tuple[float | None, ...]
+    mean: float | None
     difference: float | None
     interval: tuple[float, float] | None
 
@@ -58,6 +60,8 @@ def augmentations(recipe: Recipe) -> list[str]:
         >>> augmentations(get_recipe("fashion-mini"))
         ['flip', 'crop', 'cutout', 'label_smoothing']
     """
+    if not recipe.augmentation.mix_probability:
+        recipe = recipe.override(_OFF["mixup"] | _OFF["cutmix"])
     return [name for name, off in _OFF.items() if recipe.override(off) != recipe]
 
 
@@ -108,7 +112,8 @@ def ablate(
     the augmentation in question. The validation images judge, so that the test images stay unused
     for the choice that follows. Each run is a run directory `out/VARIANT/seedN`; those that are
     finished are read and one that was interrupted goes on, so a series that was killed can be
-    started again. The result is written to `out/ablation.json`, too.
+    started again. A run that diverges has no accuracy, and the series goes on. The result is
+    written to `out/ablation.json`, too.
 
     Args:
         recipe: A `Recipe`, or the name of one in the catalogue.
@@ -125,11 +130,12 @@ def ablate(
     Raises:
         ConfigError: If an argument is wrong.
         DataError: If the images cannot be used.
-        RunError: If `out` holds a run of another recipe, or of other images.
+        RunError: If `out` lies among the images, or holds a run of another recipe or other images.
 
     Example:
         >>> effects = ablate("fashion-mini", "fashion-mini", "runs/ablation")  # doctest: +SKIP
     """
+    from recipes.data.problems import say_problems
     from recipes.training import load_recipe_data, resolve_recipe, say_to_stderr
 
     say = say or say_to_stderr
@@ -137,18 +143,18 @@ def ablate(
     if not isinstance(seeds, int) or seeds < 1:
         raise ConfigError(f"seeds must be an integer of at least 1, received: {seeds!r}")
     chosen = variants(recipe, modes)
+    refuse_among_images(out, data)
     data = load_recipe_data(recipe, data)
+    say_problems(data, say)
     accuracies = {}
     for variant, changed in chosen.items():
-        runs = []
+        accuracies[variant] = []
         first = recipe.training.seed
         for seed in range(first, first + seeds):
             say(f"{variant}, seed {seed}")
             directory = Path(out, variant.replace(" ", "-"), f"seed{seed}")
-            runs.append(
-                _finished(changed.override({"training.seed": seed}), data, directory, say, progress)
-            )
-        accuracies[variant] = [run.metrics["validation"]["accuracy"] for run in runs]
+            seeded = changed.override({"training.seed": seed})
+            accuracies[variant].append(_accuracy(seeded, data, directory, say, progress))
     effects = _effects(accuracies)
     write_json(
         Path(out, "ablation.json"),
@@ -164,12 +170,17 @@ def ablate(
     return effects
 
 
-def _finished(recipe, data, directory, say, progress):
-    """Return the run of a recipe in a folder: read, gone on with, or trained."""
+def _accuracy(recipe, data, directory, say, progress):
+    """Return what the run of a recipe in a folder reached: read, gone on with, or trained."""
     from recipes.training import train
 
     begun = (directory / "recipe.json").exists()
-    return train(recipe, data, directory, resume=begun, say=say, progress=progress)
+    try:
+        run = train(recipe, data, directory, resume=begun, say=say, progress=progress)
+    except DivergedError as error:
+        say(str(error))
+        return None
+    return run.metrics["validation"]["accuracy"]
 
 
 def _without(recipe, names):
@@ -184,11 +195,12 @@ def _effects(accuracies):
         base = _BASES["alone" if variant.endswith(" alone") else "without"]
         difference = interval = None
         if variant not in _BASES.values():
-            pairs = [one - other for one, other in zip(values, accuracies[base], strict=True)]
-            difference, interval = statistics.mean(pairs), t_interval(pairs)
-        effects.append(
-            Effect(variant, tuple(values), statistics.mean(values), difference, interval)
-        )
+            pairs = list(zip(values, accuracies[base], strict=True))
+            if None not in itertools.chain(*pairs):
+                differences = [one - other for one, other in pairs]
+                difference, interval = statistics.mean(differences), t_interval(differences)
+        mean = None if None in values else statistics.mean(values)
+        effects.append(Effect(variant, tuple(values), mean, difference, interval))
     return effects
 
 

@@ -16,12 +16,20 @@ class DataError(RecipesError):
     """The images or labels cannot be used."""
 
 
+class NamesError(DataError):
+    """The class names that were given are not those of the images."""
+
+
 class ClusterError(RecipesError):
     """The machines that should train together are not there, or not of one mind."""
 
 
 class RunError(RecipesError):
     """A run directory is missing, foreign, unfinished or of another version."""
+
+
+class DivergedError(RunError):
+    """A training came to numbers that are not finite, as it does again if it is resumed."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

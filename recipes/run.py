@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recipes.config import Recipe
-from recipes.errors import RunError
+from recipes.errors import NamesError, RunError
 from recipes.files import is_leftover, read_json, write_json, write_text
 
 if TYPE_CHECKING:
@@ -107,18 +107,22 @@ class Run:
         """Read the images of the run again.
 
         Raises:
-            RunError: If they came in memory, or are no longer those that the run began with.
-            DataError: If they can no longer be read.
+            RunError: If they are no longer those that the run began with.
+            DataError: If they came in memory, or can no longer be read.
         """
         from recipes.data import load_data
         from recipes.data.image_data import reload_arguments
 
         description = self.data
-        data = load_data(**reload_arguments(description))
+        changed = f"the images of {description['source']} are no longer those of {self.directory}"
+        try:
+            data = load_data(**reload_arguments(description))
+        except NamesError as error:
+            raise RunError(f"{changed}: they have other classes") from error
         if data.fingerprint != description["fingerprint"]:
             raise RunError(
-                f"the images of {description['source']} are no longer those of {self.directory}: "
-                f"fingerprint {data.fingerprint[:12]}, expected {description['fingerprint'][:12]}"
+                f"{changed}: fingerprint {data.fingerprint[:12]}, "
+                f"expected {description['fingerprint'][:12]}"
             )
         return data
 
@@ -152,7 +156,7 @@ def check_output(directory: str | os.PathLike, *, resume: bool, source: Any = No
     Args:
         directory: Where the run is to be written.
         resume: Whether an unfinished run there is to go on.
-        source: Of the images; among them a run would be taken for a class.
+        source: Of the images, or the `ImageData`; no run may lie among them.
 
     Raises:
         RunError: One line that says what is in the way.
@@ -164,20 +168,37 @@ def check_output(directory: str | os.PathLike, *, resume: bool, source: Any = No
         run = Run(directory)
         if resume:
             return
-        if run.finished:
-            raise RunError(f"{directory} already holds a finished run; choose another folder")
-        raise RunError(f"{directory} holds an interrupted run; add --resume to go on with it")
+        command = f"recipes train --resume {directory}"
+        if not run.finished:
+            raise RunError(
+                f"{directory} holds an interrupted run; go on with: {command} "
+                "(resume=True in Python)"
+            )
+        export = "" if run.export is not None else f", or export it with: {command}"
+        raise RunError(f"{directory} already holds a finished run; choose another folder{export}")
     if resume:
         raise RunError(f"there is no run to resume at {directory}")
-    if isinstance(source, (str, os.PathLike)):
-        images = Path(source).expanduser()
-        if images.is_dir() and directory.resolve().is_relative_to(images.resolve()):
-            raise RunError(f"{directory} lies in the folder of images {source}; choose another one")
+    refuse_among_images(directory, source)
     if directory.exists() and not _is_of_a_killed_start(directory):
         raise RunError(f"{directory} exists, is not empty and is not a run; choose another folder")
     parent = next(p for p in (directory, *directory.absolute().parents) if p.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         raise RunError(f"cannot write to {directory}: {parent} is not a writable folder")
+
+
+def refuse_among_images(directory: str | os.PathLike, source: Any) -> None:
+    """Raise `RunError` if a folder to write to lies among the images of a source.
+
+    It would be taken for a class there, and the images for others than they were.
+    """
+    if hasattr(source, "settings"):
+        # An `ImageData` knows the folder that it was read from.
+        source = (source.settings.get("reload") or {}).get("source")
+    if not isinstance(source, (str, os.PathLike)):
+        return
+    images = Path(source).expanduser()
+    if images.is_dir() and Path(directory).resolve().is_relative_to(images.resolve()):
+        raise RunError(f"{directory} lies in the folder of images {source}; choose another one")
 
 
 def _is_of_a_killed_start(directory):

@@ -20,7 +20,7 @@ from recipes.compiling import (
 )
 from recipes.config import Recipe
 from recipes.distributed.devices import Devices, open_devices
-from recipes.errors import ConfigError, RunError
+from recipes.errors import ConfigError, DivergedError, RunError
 from recipes.network import Network, weights_digest
 from recipes.resuming import refuse_other, say_other_devices, say_other_versions
 from recipes.run import Run, check_output, new_environment
@@ -82,7 +82,8 @@ def train(
         ConfigError: If the recipe is unknown or wrong.
         ClusterError: If the other workers are missing, were lost, or have other images.
         DataError: If the images cannot be used.
-        RunError: If `out` is in the way, or holds another run than the one to resume.
+        RunError: If `out` is in the way, holds another run than the one to resume or cannot be
+            written, or if training diverged.
 
     Example:
         >>> run = train("fashion-mini", "fashion-mini", "runs/demo")        # doctest: +SKIP
@@ -117,6 +118,7 @@ def _train(recipe, data, out, resume, callbacks, say, progress, devices):
     import keras
     import tensorflow as tf
 
+    from recipes.data.problems import say_problems
     from recipes.evaluation.judging import judge
     from recipes.hardware import choose_precision
 
@@ -152,6 +154,7 @@ def _train(recipe, data, out, resume, callbacks, say, progress, devices):
             environment["weights"] = digest
         run = Run.create(out, recipe, data.to_dict(), environment)
     say(f"{data.source}: {_count_text(data)}, {len(data.class_names)} classes")
+    say_problems(data, say)
     say(f"{recipe.model.name}: {model.count_params():,} parameters, {precision}: {reason}")
     if devices.replicas > 1:
         say(devices_text(recipe, batch_size, devices))
@@ -173,7 +176,11 @@ def _train(recipe, data, out, resume, callbacks, say, progress, devices):
             raise data.lost from error
         raise
     except OSError as error:
-        raise RunError(f"cannot write to {run.directory}: {error.strerror or error}") from error
+        what = f"write to {run.directory}"
+        if error.filename is not None:
+            # Of the run, of the images, or of a callback of the user's.
+            what = f"read or write {error.filename}"
+        raise RunError(f"cannot {what}: {error.strerror or error}") from error
     return run
 
 
@@ -318,7 +325,7 @@ def _fit(run, recipe, data, model, plan, more_callbacks, say, progress, devices,
         problem = f"val_loss of epoch {selected} was not finite"
     if problem:
         rate = recipe.optimizer.learning_rate
-        raise RunError(
+        raise DivergedError(
             f"training diverged: {problem}; try a lower optimizer.learning_rate than {rate:g}"
         )
     return {

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import json
 import types
 
@@ -6,11 +7,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from recipes import ablation, load_data
+from recipes import ablation, load_data, training
 from recipes.ablation import Effect, ablate, augmentations, t_interval, variants
 from recipes.cli import main
 from recipes.config import AugmentationConfig
-from recipes.errors import ConfigError, RunError
+from recipes.data.problems import say_problems
+from recipes.errors import ConfigError, DivergedError, RunError
+from tuning import search
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +63,8 @@ def test_every_augmentation_of_a_recipe_can_be_switched_off():
 
 def test_variants(small):
     assert augmentations(small) == ["flip", "crop", "mixup"]
+    never = small.override({"augmentation.mix_probability": 0.0})
+    assert augmentations(never) == ["flip", "crop"]
     chosen = variants(small, ("without", "alone"))
     on = {name: augmentations(recipe) for name, recipe in chosen.items()}
     assert on == {
@@ -76,18 +81,53 @@ def test_variants(small):
     assert chosen["without crop"].training == small.training
 
 
+def _ablate_at_no_cost(recipe, data, out, monkeypatch, accuracy):
+    """Return what `ablate` gives and says if a run reaches `accuracy(variant, seed)`."""
+    lines = []
+
+    def train(recipe, data, directory, *, resume, say, progress):
+        assert directory.name == f"seed{recipe.training.seed}"
+        say_problems(data, say)
+        found = accuracy(directory.parent.name, recipe.training.seed)
+        return types.SimpleNamespace(metrics={"validation": {"accuracy": found}})
+
+    monkeypatch.setattr(training, "train", train)
+    return ablate(recipe, data, out, seeds=2, say=lines.append), lines
+
+
 def test_seeds_begin_at_that_of_the_recipe(small, tiny_source, tmp_path, monkeypatch):
     asked = []
-
-    def finished(recipe, data, directory, say, progress):
-        asked.append((directory.name, recipe.training.seed))
-        return types.SimpleNamespace(metrics={"validation": {"accuracy": 0.5}})
-
-    monkeypatch.setattr(ablation, "_finished", finished)
     recipe = small.override({"training.seed": 5})
-    ablate(recipe, tiny_source, tmp_path, seeds=2, say=lambda line: None)
-    assert set(asked) == {("seed5", 5), ("seed6", 6)}
+    _ablate_at_no_cost(
+        recipe, tiny_source, tmp_path, monkeypatch, lambda _, seed: asked.append(seed) or 0.5
+    )
+    assert set(asked) == {5, 6}
     assert json.loads((tmp_path / "ablation.json").read_text())["recipe"]["training"]["seed"] == 5
+
+
+@pytest.mark.parametrize("lost", ["without-crop", "all"])
+def test_a_variant_that_diverges_does_not_end_the_series(lost, small, tmp_path, monkeypatch):
+    """What is wrong with the images is said once, too."""
+
+    def accuracy(variant, seed):
+        if (variant, seed) == (lost, 1):
+            raise DivergedError("training diverged: val_loss was never finite")
+        return {"all": 0.75, "without-flip": 0.5}.get(variant, 0.25)
+
+    data = load_data((np.zeros((20, 8, 8), np.uint8), np.arange(20) % 2))
+    effects, lines = _ablate_at_no_cost(small, data, tmp_path, monkeypatch, accuracy)
+    found = {effect.variant: (effect.accuracies, effect.difference) for effect in effects}
+    if lost == "all":
+        assert found["all"] == ((0.75, None), None)
+        assert found["without flip"] == ((0.5, 0.5), None)
+    else:
+        assert found["without flip"] == ((0.5, 0.5), -0.25)
+        assert found["without crop"] == ((0.25, None), None)
+    assert found["without mixup"][0] == (0.25, 0.25)
+    assert {effect.variant for effect in effects if effect.mean is None} == {lost.replace("-", " ")}
+    assert json.loads((tmp_path / "ablation.json").read_text())["effects"][0]["variant"] == "all"
+    assert lines.count("training diverged: val_loss was never finite") == 1
+    assert sum(line.startswith("warning: 1 image with copies under another") for line in lines) == 1
 
 
 @pytest.mark.slow
@@ -154,6 +194,13 @@ def test_another_recipe_or_other_images_in_the_folder(series, small, tiny_source
 def test_bad_arguments(small, tiny_source, tmp_path, arguments, message):
     with pytest.raises(ConfigError, match=message):
         ablate(small, tiny_source, tmp_path / "out", **arguments)
+    assert not (tmp_path / "out").exists()
+
+
+def test_runs_among_the_images_are_refused_before_these_are_read(small, tmp_path):
+    for use in (ablate, functools.partial(search, trials=1)):
+        with pytest.raises(RunError, match="lies in the folder of images"):
+            use(small, tmp_path, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

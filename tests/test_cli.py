@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from unittest import mock
 from xml.etree import ElementTree
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from recipes.cli import main
+from recipes.errors import RecipesError
 
 COMMANDS = (
     "list",
@@ -172,7 +174,7 @@ def test_predict(run_cli, tiny_run, tmp_path, file):
     assert "%" in out
 
 
-def test_export_and_report_again(run_cli, tiny_run, tmp_path):
+def test_export_and_report_again(run_cli, tiny_run, tmp_path, monkeypatch):
     folder = tmp_path / "copy"
     shutil.copytree(tiny_run.directory, folder)
     code, out, _ = run_cli("export", folder, "--quantization", "float16", "--json")
@@ -183,6 +185,16 @@ def test_export_and_report_again(run_cli, tiny_run, tmp_path):
     (folder / "report.html").unlink()
     code, out, _ = run_cli("report", folder)
     assert code == 0
+    assert (folder / "report.html").exists()
+    (folder / "report.html").unlink()
+    failing = mock.Mock(side_effect=RecipesError("int8 is another classifier."))
+    monkeypatch.setattr("tuning.export.export_run", failing)
+    code, _, err = run_cli("train", "--resume", folder)
+    assert (code, err.splitlines()[-1]) == (
+        2,
+        f"recipes: int8 is another classifier. All else of {folder} is written; make other files "
+        f"with: recipes export {folder} --to float32, or none with --no-export",
+    )
     assert (folder / "report.html").exists()
 
 
@@ -232,6 +244,7 @@ _MISTAKES = [
     (("report", "OTHER"), "is not a run directory"),
     (("export", "OTHER"), "is not a run directory"),
     (("check-data", "/none"), "/none"),
+    (("check-data", "x", "--labels", "none"), "cannot read the class names in none: No such file"),
 ]
 
 
@@ -274,7 +287,7 @@ def test_an_interrupted_run_without_resume(run_cli, tiny_run, tmp_path):
     (folder / "metrics.json").unlink()
     code, _, err = run_cli("train", "fashion-mini", "fashion-mini", "--out", folder)
     assert code == 2
-    assert "add --resume" in err
+    assert f"go on with: recipes train --resume {folder} " in err
 
 
 def test_a_reader_that_stops_early_is_no_error():

@@ -1,9 +1,13 @@
 """The run directory: what is refused before any work, what is read, what survives."""
 
 import json
+import re
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from recipes import load_data
 from recipes.config import Recipe
 from recipes.errors import RunError
 from recipes.files import atomic_path, write_json
@@ -16,6 +20,15 @@ ENVIRONMENT = {"format_version": FORMAT_VERSION, "precision": "float32"}
 
 def _create(folder, environment=ENVIRONMENT):
     return Run.create(folder, RECIPE, DATA, environment)
+
+
+def _draw(folder, *classes):
+    """Write four images for each class."""
+    for kind in classes:
+        (folder / kind).mkdir(parents=True)
+        for index in range(4):
+            grey = 10 * index + len(kind)
+            Image.new("L", (8, 8), grey).save(folder / kind / f"{index}.png")
 
 
 def test_create_and_read(tmp_path):
@@ -51,6 +64,13 @@ def test_a_run_among_the_images_is_refused(tmp_path):
     with pytest.raises(RunError, match="lies in the folder of images"):
         check_output(tmp_path / "photos" / "run", resume=False, source=tmp_path)
     check_output(tmp_path / "run", resume=False, source=tmp_path / "photos")
+    _draw(tmp_path / "photos", "cat", "dog")
+    data = load_data(tmp_path / "photos")
+    with pytest.raises(RunError, match="lies in the folder of images .*photos"):
+        check_output(tmp_path / "photos" / "run", resume=False, source=data)
+    check_output(tmp_path / "run", resume=False, source=data)
+    in_memory = load_data((np.zeros((4, 8, 8), np.uint8), [0, 1, 0, 1]))
+    check_output(tmp_path / "run", resume=False, source=in_memory)
 
 
 def test_what_a_killed_start_leaves_is_not_in_the_way(tmp_path):
@@ -72,13 +92,30 @@ def test_a_file_of_the_user_s_own_is_in_the_way(tmp_path):
 def test_an_interrupted_and_a_finished_run(tmp_path):
     run = _create(tmp_path)
     check_output(tmp_path, resume=True)
-    with pytest.raises(RunError, match="interrupted run; add --resume"):
+    hint = re.escape(f"recipes train --resume {tmp_path}")
+    with pytest.raises(RunError, match=f"interrupted run; go on with: {hint} .resume=True in "):
         check_output(tmp_path, resume=False)
     run.path("model.keras").write_bytes(b"")
     write_json(run.path("metrics.json"), {})
     assert run.finished
-    with pytest.raises(RunError, match="already holds a finished run"):
+    with pytest.raises(RunError, match=f"finished run; .* another folder, or export it.*: {hint}$"):
         check_output(tmp_path, resume=False)
+    write_json(run.path("export.json"), {})
+    with pytest.raises(RunError, match="already holds a finished run; choose another folder$"):
+        check_output(tmp_path, resume=False)
+
+
+@pytest.mark.parametrize("labels", [None, ["dog", "cat"]])
+def test_a_class_more_is_said_of_the_images_and_not_of_the_labels(labels, tmp_path):
+    """Also where the names are stored, as they were for each run at first."""
+    photos = tmp_path / "photos"
+    _draw(photos, "cat", "dog")
+    data = load_data(photos, labels=labels)
+    run = Run.create(tmp_path / "run", RECIPE, data.to_dict(), ENVIRONMENT)
+    assert run.load_data().class_names == data.class_names
+    _draw(photos, "bird")
+    with pytest.raises(RunError, match="the images of .*photos are no longer those of .*run: "):
+        run.load_data()
 
 
 def test_a_run_of_another_version(tmp_path):

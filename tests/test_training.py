@@ -1,5 +1,6 @@
 """The training path: what it writes, that it learns, and that a killed run ends the same."""
 
+import dataclasses
 import signal
 import sys
 from pathlib import Path
@@ -12,7 +13,8 @@ from PIL import Image
 
 from recipes import load_data, train
 from recipes.config import ModelConfig, Recipe
-from recipes.errors import ConfigError, DataError, RunError
+from recipes.data.problems import Problem
+from recipes.errors import ConfigError, DataError, DivergedError, RunError
 from recipes.files import write_json
 from recipes.network import Network
 from recipes.run import Run
@@ -104,16 +106,17 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(
 class _Crash(keras.callbacks.Callback):
     """Die in the middle of an epoch."""
 
-    def __init__(self, epoch, batch):
+    def __init__(self, epoch, batch, error=KeyboardInterrupt):
         super().__init__()
         self.at = (epoch, batch)
+        self.error = error
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
 
     def on_train_batch_end(self, batch, logs=None):
         if (self.epoch, batch) == self.at:
-            raise KeyboardInterrupt
+            raise self.error
 
 
 @pytest.mark.parametrize("place", [(0, 3), (2, 5), "judging"])
@@ -132,7 +135,7 @@ def test_a_run_that_died_anywhere_resumes_to_the_same_weights(
         with pytest.raises(KeyboardInterrupt):
             train(tiny_recipe, tiny_data, tmp_path / "run", callbacks=crash, progress=False)
     assert not Run(tmp_path / "run").finished
-    with pytest.raises(RunError, match="interrupted run; add --resume"):
+    with pytest.raises(RunError, match="interrupted run; go on with: recipes train --resume"):
         train(tiny_recipe, tiny_data, tmp_path / "run")
     resumed = train(tiny_recipe, tiny_data, tmp_path / "run", resume=True, progress=False)
     _assert_same_result(resumed, tiny_run)
@@ -177,8 +180,9 @@ def test_a_disk_that_fills_up_is_one_line_and_the_run_resumes(
 
 
 def test_resuming_another_run_is_refused(tiny_recipe, tiny_data, tmp_path):
-    with pytest.raises(KeyboardInterrupt):
-        train(tiny_recipe, tiny_data, tmp_path, callbacks=[_Crash(1, 0)], progress=False)
+    crash = _Crash(1, 0, FileNotFoundError(2, "No such file", "mine/log.txt"))
+    with pytest.raises(RunError, match="^cannot read or write mine/log.txt: No such file$"):
+        train(tiny_recipe, tiny_data, tmp_path, callbacks=[crash], progress=False)
     other = tiny_recipe.override({"optimizer.learning_rate": 0.05})
     with pytest.raises(RunError, match="another recipe"):
         train(other, tiny_data, tmp_path, resume=True)
@@ -215,7 +219,7 @@ def test_a_finished_run_is_left_alone(tiny_run, tiny_recipe, tiny_data):
 
 def test_a_diverged_run_says_so(tiny_recipe, tiny_data, tmp_path):
     recipe = tiny_recipe.override({"optimizer.learning_rate": 1e12, "optimizer.clip_norm": None})
-    with pytest.raises(RunError, match="training diverged.*lower optimizer.learning_rate"):
+    with pytest.raises(DivergedError, match="training diverged.*lower optimizer.learning_rate"):
         train(recipe, tiny_data, tmp_path / "run", progress=False)
 
 
@@ -250,10 +254,10 @@ class _Updates(keras.callbacks.Callback):
 def test_steps_an_execution_that_do_not_fill_an_epoch(tiny_recipe, tiny_data, tmp_path):
     """270 images in batches of 32 are 8 updates: 3 at a time would be 9."""
     recipe = tiny_recipe.override({"training.steps_per_execution": 3, "training.epochs": 2})
+    data = dataclasses.replace(tiny_data, problems=(Problem("tiny", "warning", "small images"),))
     updates, lines = _Updates(), []
-    train(
-        recipe, tiny_data, tmp_path / "run", callbacks=[updates], say=lines.append, progress=False
-    )
+    train(recipe, data, tmp_path / "run", callbacks=[updates], say=lines.append, progress=False)
+    assert "warning: small images" in lines
     assert updates.done == [8, 16]
     assert "2 steps an execution: 3 do not divide the 8 of an epoch" in lines
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from callbacks.calibration import expected_calibration_error, negative_log_likelihood
-from recipes.errors import ConfigError, DataError, RunError
+from recipes.errors import ConfigError, DataError, RecipesError, RunError
 from recipes.evaluation.classifier import (
     Classifier,
     KerasClassifier,
@@ -66,7 +66,8 @@ def export_run(
     Raises:
         ConfigError: If a precision is unknown or a count is below 1.
         DataError: If the images do not fit the model.
-        RecipesError: As `export_tflite`.
+        RecipesError: As `export_tflite`, for the first file that cannot be made; the others are in
+            the run then.
         RunError: If there is no run, no model in it, or it cannot be written.
     """
     directory = Path(run_directory)
@@ -96,16 +97,21 @@ def export_run(
     try:
         # All files are made and measured before the first one gets its name in the run.
         with tempfile.TemporaryDirectory(prefix=".export.", dir=directory) as scratch:
-            rows = []
+            rows, failures = [], []
             for name in precisions:
-                path = export_tflite(
-                    classifier.model,
-                    Path(scratch) / file_name(name),
-                    precision=name,
-                    calibration_images=calibration if name in CALIBRATED else None,
-                    contract=contract,
-                )
-                rows.append(exam.measure(path, name))
+                try:
+                    path = export_tflite(
+                        classifier.model,
+                        Path(scratch) / file_name(name),
+                        precision=name,
+                        calibration_images=calibration if name in CALIBRATED else None,
+                        contract=contract,
+                    )
+                    rows.append(exam.measure(path, name))
+                except RecipesError as error:
+                    failures.append(error)
+            if failures and not rows:
+                raise failures[0]
             for row in rows:
                 (Path(scratch) / row["file"]).replace(directory / row["file"])
         result = {
@@ -121,6 +127,8 @@ def export_run(
         write_json(directory / "export.json", result)
     except OSError as error:
         raise RunError(f"cannot write to {directory}: {error.strerror or error}") from error
+    if failures:
+        raise failures[0]
     return result
 
 
@@ -130,7 +138,7 @@ def _keep_rows(result, directory):
         former = json.loads((directory / "export.json").read_text("utf-8"))
     except (FileNotFoundError, ValueError):
         return
-    same = ("keras", "images", "split", "runtime", "provenance")
+    same = ("images", "split", "runtime", "provenance")
     if any(former.get(name) != result[name] for name in same):
         return
     rows = {row["file"]: row for row in former["files"] if (directory / row["file"]).is_file()}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from recipes.config import Recipe
 from recipes.distributed.devices import Devices, open_devices
-from recipes.errors import RunError
+from recipes.errors import RecipesError, RunError
 from recipes.run import Run, check_output
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ def train_and_export(
         The finished run; `None` in a worker that is not the chief.
 
     Raises:
-        RecipesError: One line about what is wrong with recipe, images or folder.
+        RecipesError: One line about what is wrong with recipe, images or folder; or with a TFLite
+            file, when all else is written.
 
     Example:
         >>> run = train_and_export("fashion-mini", "fashion-mini", "runs/demo")  # doctest: +SKIP
@@ -89,6 +90,7 @@ def resume_and_export(
 
     Raises:
         RunError: If there is no run to resume, or its images have changed.
+        RecipesError: If a TFLite file cannot be made; all else is written.
     """
     from recipes.training import train
 
@@ -123,6 +125,7 @@ def export_again(
 
     Raises:
         RunError: If the run is unfinished, or its images have changed.
+        RecipesError: If a file cannot be made; the others and the report are written.
     """
     run = Run(directory)
     if not run.finished:
@@ -144,13 +147,22 @@ def _finish(run, data, precisions, say=None):
     from recipes.evaluation.report import write_report
 
     say = say or (lambda line: print(line, file=sys.stderr))
+    failure = None
     try:
         if precisions:
             from tuning.export import export_run
 
             say(f"exporting {', '.join(precisions)}, and measuring the files")
-            export_run(run.directory, data, precisions=tuple(precisions))
+            try:
+                export_run(run.directory, data, precisions=tuple(precisions))
+            except RecipesError as error:
+                failure = error
         write_report(run.directory)
     except OSError as error:
         raise RunError(f"cannot write to {run.directory}: {error.strerror or error}") from error
+    if failure:
+        raise RecipesError(
+            f"{failure} All else of {run.directory} is written; make other files with: recipes "
+            f"export {run.directory} --to float32, or none with --no-export"
+        ) from failure
     return run

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from recipes.errors import ConfigError, RunError
 from recipes.files import write_json, write_text
+from recipes.run import refuse_among_images
 from tuning._search_checks import check_arguments, check_workers, direction_of, open_folder
 from tuning._search_cluster import Cluster, cluster_from_environment
 from tuning._search_job import Job, check_subject
@@ -64,8 +65,7 @@ def search(
     rates it can be trained with (`range_test`); many short trainings find the region (a whole
     schedule each, over fewer epochs); with `refine`, fewer of twice the length look closer where
     the best quarter was; with `seeds`, the winner is trained at full length several times. The
-    first trial is the recipe as it is.
-    Test images are never looked at.
+    first trial is the recipe as it is, if the space holds it. Test images are never looked at.
 
     A trial that diverges, runs out of memory or fails is recorded, and the search goes on; one that
     the median of the others leaves behind is ended (`prune`; not under `"hyperband"`, which does
@@ -132,9 +132,9 @@ def search(
     Raises:
         ConfigError: If an argument or the space is wrong, or no trial was completed.
         DataError: If the images cannot be used.
-        RunError: If `out` cannot be written, or holds another search or something else, three
-            trials in a row failed, or workers and chief do not find each other or search for
-            different things.
+        RunError: If `out` cannot be written, lies among the images, or holds another search or
+            something else, three trials in a row failed, or workers and chief do not find each
+            other or search for different things.
         PreflightError: If the preflight finds errors.
 
     Example:
@@ -151,6 +151,7 @@ def search(
     check_workers(workers, recycle, cluster)
     load_keras_tuner()
     direction = direction_of(objective)
+    refuse_among_images(out, data)
     subject.load(data)
     out = Path(out)
     plan = subject.to_dict() | {

@@ -1,12 +1,12 @@
 """Arrays that a user hands over: looked at closely, because nothing about them is certain."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from recipes.data.decoding import over_white
-from recipes.errors import DataError
+from recipes.errors import DataError, NamesError
 
 
 def check_images(images: Any, where: str, largest: float | None = None) -> np.ndarray:
@@ -101,7 +101,7 @@ def check_labels(
             )
         names = [str(index) for index in range(classes)]
     elif classes > len(names):
-        raise DataError(f"the highest label is {classes - 1}, but there are {len(names)} names")
+        raise NamesError(f"the highest label is {classes - 1}, but there are {len(names)} names")
     return plain, tuple(map(str, names))
 
 
@@ -109,7 +109,13 @@ def check_names(names: Any) -> tuple[str, ...] | None:
     """Return class names given by a user as a tuple; refuse empty and repeated names."""
     if names is None:
         return None
-    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+    try:
+        if isinstance(names, Iterator):
+            names = tuple(names)  # It can be gone through but once.
+        are_strings = not isinstance(names, str) and all(isinstance(name, str) for name in names)
+    except TypeError:
+        are_strings = False
+    if not are_strings:
         raise DataError(
             "labels are the class names, a list of strings in the order of the label numbers; "
             f"received: {names!r:.60} (give images and their labels as a pair: (images, labels))"
@@ -169,7 +175,7 @@ def _from_strings(
     names = tuple(found if names is None else names)
     unknown = sorted(set(found) - set(names))
     if unknown:
-        raise DataError(f"the labels hold {unknown[0]!r}, which is not among the class names")
+        raise NamesError(f"the labels hold {unknown[0]!r}, which is not among the class names")
     index = {name: position for position, name in enumerate(names)}
     return {
         split: np.array([index[str(value)] for value in values], np.int64)

@@ -100,7 +100,7 @@ def check_corrupt(
 def check_classes(
     counts: dict[str, np.ndarray], class_names: Sequence[str], wanted_splits: int
 ) -> list[Problem]:
-    """Report classes that are absent, too small to split, or wildly unequal.
+    """Report splits without images, and classes absent, too small to split, or wildly unequal.
 
     Args:
         counts: Split to images a class.
@@ -114,14 +114,20 @@ def check_classes(
         return [Problem("one-class", "error", message)]
     for split, number in counts.items():
         empty = [class_names[index] for index in np.flatnonzero(number == 0)]
-        if not empty or not number.any():
+        if not empty:
             continue
         if split == "train":
             message = f"{_classes(empty)} no images to train on; add some or remove the class"
             problems.append(Problem("empty-class", "error", message))
-        else:
+        elif number.any():
             message = f"{_classes(empty)} no images in the {split} split"
             problems.append(Problem("empty-class", "warning", message))
+        else:
+            message = (
+                f"the {split} split holds no images, and none are taken from the training images; "
+                "add some or remove the split"
+            )
+            problems.append(Problem("empty-split", "warning", message))
     few = np.flatnonzero((train > 0) & (train < wanted_splits))
     if len(few):
         listed = [f"{class_names[index]} ({train[index]})" for index in few]

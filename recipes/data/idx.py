@@ -102,13 +102,14 @@ def read_names(folder: Path) -> list[str] | None:
 def read_name_file(path: str | os.PathLike) -> list[str]:
     """Return the class names in a text file, one a line; blank lines at the end do not count.
 
-    Nor does white space around a name.
+    Nor does white space around a name, or the byte-order mark that Windows writes.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").rstrip().splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").rstrip().splitlines()
         return [line.strip() for line in lines]
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read the class names in {path}: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"cannot read the class names in {path}: {reason}") from error
 
 
 def _read_pair(images_path: Path, labels_path: Path) -> tuple[np.ndarray, np.ndarray]:

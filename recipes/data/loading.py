@@ -98,7 +98,8 @@ def load_data(
         "reload": collection.reload
         and {
             "source": collection.reload,
-            "labels": list(collection.class_names),
+            # Names that the source itself gives are read again; the fingerprint holds them.
+            "labels": None if labels is None else list(collection.class_names),
             "image_size": list(look.image_shape[:2]),
             "color": "grayscale" if look.image_shape[2] == 1 else "rgb",
             "fit": fit,
@@ -106,6 +107,7 @@ def load_data(
             "test": test,
             "seed": seed,
             "corrupt": corrupt,
+            "memory_limit": int(memory_limit),
         },
     }
     return ImageData(

@@ -1,11 +1,18 @@
 """What is wrong with a set of images: one value a finding, and the report that gathers them."""
 
 import dataclasses
-from typing import Any
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from recipes.errors import DataError
 
+if TYPE_CHECKING:
+    from recipes.data.image_data import ImageData
+
 _NAMED = 3  # How many paths one line of text names before it counts the rest.
+# Images of which `say_problems` has spoken.
+_told: "weakref.WeakSet[ImageData]" = weakref.WeakSet()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +30,9 @@ class Problem:
     severity: str
     message: str
     paths: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.severity}: {self.message}"
 
     def to_dict(self, limit: int | None = None) -> dict[str, Any]:
         """Return a JSON-ready dictionary that names at most `limit` paths and counts all."""
@@ -90,8 +100,7 @@ class DataReport:
         for row in rows:
             first, *rest = (cell.rjust(size) for cell, size in zip(row, widths, strict=True))
             lines.append("  ".join([row[0].ljust(len(first)), *rest]))
-        for problem in self.problems:
-            lines.append(f"{problem.severity}: {problem.message}")
+        lines.extend(map(str, self.problems))
         lines.append("no problems" if not self.problems else "ok" if self.ok else "not ok")
         return lines
 
@@ -120,6 +129,14 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
 def sort_problems(problems: list[Problem]) -> tuple[Problem, ...]:
     """Return the problems with errors first, otherwise in the order found."""
     return tuple(sorted(problems, key=lambda problem: problem.severity != "error"))
+
+
+def say_problems(data: "ImageData", say: Callable[[str], None]) -> None:
+    """Say what is wrong with images; once, however often they are trained on."""
+    if data not in _told:
+        _told.add(data)
+        for problem in data.problems:
+            say(str(problem))
 
 
 def raise_first_error(problems: tuple[Problem, ...] | list[Problem]) -> None:

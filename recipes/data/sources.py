@@ -12,7 +12,7 @@ from recipes.data.folders import scan_folder
 from recipes.data.idx import read_idx_folder, read_name_file, read_names
 from recipes.data.images import ArrayImages, FileImages, Images, RaggedImages
 from recipes.data.problems import Problem
-from recipes.errors import DataError, nearest
+from recipes.errors import DataError, NamesError, nearest
 
 BUNDLED = {"fashion-mini": Path(__file__).parent / "fashion_mini"}
 SPLITS = ("train", "validation", "test")
@@ -57,7 +57,7 @@ def collect(source: Any, labels: Any, memory_limit: int) -> Collection:
     Raises:
         DataError: If the source is missing or not of a known kind.
     """
-    if isinstance(labels, os.PathLike) or (isinstance(labels, str) and os.path.isfile(labels)):
+    if isinstance(labels, (str, os.PathLike)):
         labels = read_name_file(labels)
     names = check_names(labels)
     if isinstance(source, (str, os.PathLike)):
@@ -140,7 +140,7 @@ def _collect_folder(folder: Path, names: tuple[str, ...] | None) -> Collection:
     found = tuple(splits["train"])
     names = names or found
     if set(names) != set(found):
-        raise DataError(
+        raise NamesError(
             f"labels must name the class folders of {folder} ({', '.join(found[:10])}), in the "
             f"order wanted; received: {', '.join(names[:10])}"
         )

@@ -19,8 +19,8 @@ def split_indices(
     included; train keeps the rest and at least one. A class with fewer images than splits fills
     train first, then the splits in the order given. Images of one group go to one side together,
     as a group no larger than what is still wanted, so counts may fall short where groups are
-    large. Each class draws from its own stream, `PCG64([seed, class])`: adding a class leaves the
-    other classes' splits as they were.
+    large. Each class draws from its own stream, `PCG64([seed, class])`: adding a class after
+    the others leaves their splits as they were.
 
     Args:
         labels: Integers `(n,)`, the class of each image.

@@ -67,6 +67,9 @@ class Classifier:
             "fit": "crop",
             **(contract or {}),
         }
+        if None not in image_shape:
+            # A contract may be that of a model inside this one, which takes images of another size.
+            self.contract["image_shape"] = list(image_shape)
         self.temperature = float(temperature)
         self._image_shape = tuple(image_shape)
 
@@ -135,6 +138,11 @@ class Classifier:
             )
 
     def _as_probabilities(self, outputs: np.ndarray) -> np.ndarray:
+        if outputs.shape[1] < 2:
+            raise RunError(
+                f"{self._name()} gives one number an image; expected a probability for each of two "
+                "classes or more: make [1 - p, p] of a sigmoid p"
+            )
         bad = ~np.isfinite(outputs).all(axis=1)
         if bad.any():
             raise RecipesError(
@@ -154,10 +162,12 @@ class Classifier:
                 )
             return softmax(outputs).astype(np.float32)
         if not plausible:
+            hint = "does it end in logits? then say from_logits=True"
+            if outputs.min() >= 0 and outputs.max() <= 1:
+                hint = "does it end in sigmoids, each a label of its own? expected a softmax"
             raise RecipesError(
                 f"the outputs of {self._name()} are not probabilities (rows sum to "
-                f"{sums.min():.3g} ... {sums.max():.3g}, expected 1): does it end in logits? then "
-                "say from_logits=True"
+                f"{sums.min():.3g} ... {sums.max():.3g}, expected 1): {hint}"
             )
         if np.all(errors <= _ROUNDING):
             return outputs
@@ -221,7 +231,8 @@ class KerasClassifier(Classifier):
     def _predict(self, images: np.ndarray, batch_size: int) -> np.ndarray:
         starts = range(0, len(images), batch_size)
         batches = (images[start : start + batch_size].astype(np.float32) for start in starts)
-        return np.concatenate([self._forward(batch).numpy() for batch in batches])
+        # The last layer of a model in mixed precision may give half precision.
+        return np.concatenate([self._forward(batch).numpy().astype(np.float32) for batch in batches])
 
 
 class LiteRTClassifier(Classifier):

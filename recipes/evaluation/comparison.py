@@ -12,9 +12,10 @@ from recipes.errors import DataError
 from recipes.evaluation.bootstrap import percentile_interval
 from recipes.evaluation.estimates import Estimate, calibration_estimate
 from recipes.evaluation.intervals import holm
-from recipes.evaluation.labelled import is_of_a_run
+from recipes.evaluation.labelled import images_of, takes
 from recipes.evaluation.metrics import CONFIDENCE_LEVEL, accuracy_difference
 from recipes.evaluation.resampling import observed, resample
+from recipes.run import Run
 
 DIFFERENCES = ("accuracy", "nll", "brier", "ece")
 
@@ -135,9 +136,10 @@ def compare(
         first: Anything that `evaluate` takes as a model, or an `Evaluation` it returned.
         second: Likewise.
         data: Labelled images, as for `evaluate`; a `tf.data.Dataset` must give the same order
-            each time. `None`: those of the first, if that is a run; a second that is a run too
-            reads its own, which must be the same. Not for two `Evaluation`s.
-        split: `"train"`, `"validation"` or `"test"`, of an `ImageData` or a source.
+            each time. `None`: those of the run of either, which must be the same if both have one;
+            so are those of a source of either run, as the run divided them. Not for two
+            `Evaluation`s.
+        split: `"train"`, `"validation"` or `"test"`, of an `ImageData`, a run or a source.
         bootstrap: Resamples of the images for the intervals; 0 for none but that of accuracy.
         seed: Of the resamples.
         from_logits: Whether both models give logits rather than probabilities.
@@ -173,16 +175,11 @@ def compare(
             raise DataError("an Evaluation read from a file holds no predictions to compare")
         return model.predictions
 
+    data = images_of([first, second], data)
     one = predictions(first, data)
-    if one.data is None or isinstance(second, Evaluation):
-        images = data
-    elif data is None:
-        # Another run has images of its own: if they are others, it may have learnt from these.
-        images = None if is_of_a_run(second) else one.data
-    else:
-        # Divided as for the first, which may have been trained on a part of them.
-        images = one.data if _takes(second, one.data.image_shape) else data
-    two = predictions(second, images)
+    if one.data is not None and not isinstance(second, Evaluation):
+        data = _images_for_second(second, one.data, data)
+    two = predictions(second, data)
     _check_same(one, two)
     names = one.class_names if one.named else two.class_names
     return compare_predictions(
@@ -190,13 +187,14 @@ def compare(
     )
 
 
-def _takes(model, image_shape):
+def _images_for_second(model, judged, data):
+    """Return the images that the first was judged on if they will do, or else `data`."""
     from recipes.evaluation.ensemble import as_classifier
 
-    shape = as_classifier(model).contract["image_shape"]
-    return len(shape) == 3 and all(
-        own in (None, given) for own, given in zip(shape, image_shape, strict=True)
-    )
+    if isinstance(data, Run) and data.data["fingerprint"] != judged.fingerprint:
+        # The first is an `Evaluation` on others, from which the second may have learnt.
+        return data
+    return judged if data is None or takes(as_classifier(model), judged.image_shape) else data
 
 
 def _check_same(one, two):

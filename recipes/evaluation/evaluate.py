@@ -38,10 +38,12 @@ def evaluate(
         model: A `keras.Model`, a run directory, a `.keras` or `.tflite` file, a `Classifier`, or a
             list of any of these: an ensemble, whose probabilities are averaged.
         data: Labelled images: an `ImageData`, a source that `load_data` takes (read the way the
-            model's contract says), a pair of arrays `(images, labels)`, or a `tf.data.Dataset` of
-            such pairs; images as the model takes them, in `[0, 255]`. `None`: those of the run.
-        split: `"train"`, `"validation"` or `"test"`, of an `ImageData` or a source. A source that
-            is not divided is measured whole, but that of the model's own run as the run divided it.
+            model's contract says), a pair of arrays `(images, labels)`, a `tf.data.Dataset` of such
+            pairs, or a `Run` for its images; images as the model takes them, in `[0, 255]`. `None`:
+            those of the model's run, which must be the same for all of an ensemble. Classes are
+            found by name, some may be missing; a source without names has those of the model.
+        split: `"train"`, `"validation"` or `"test"`, of an `ImageData`, a run or a source. A source
+            that is not divided is measured whole, but that of a model's run as the run divided it.
         bootstrap: Resamples of the images for the intervals; 0 for none but Wilson's.
         seed: Of the resamples.
         slices: Parts of the images to judge apart: `"class"`, `"size"` (shorter side on disk), a

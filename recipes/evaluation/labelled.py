@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import unicodedata
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from recipes.errors import DataError, RunError
 from recipes.evaluation.classifier import Classifier
+from recipes.evaluation.ensemble import EnsembleClassifier
 from recipes.run import Run
 
 # Images that go through a model at a time; changes speed, not results.
@@ -46,11 +48,11 @@ def predict_labelled(
 
     Args:
         classifier: What classifies.
-        model: What it was made of; a run is asked for its images if `data` is `None`.
+        model: What it was made of; see `images_of`.
         data: An `ImageData`, a pair `(images, labels)`, a `tf.data.Dataset` of such pairs, a source
-            that `load_data` takes, or `None`.
-        split: Of an `ImageData` or a source. A source that is not divided is taken whole, but that
-            of the model's own run as the run divided it.
+            that `load_data` takes, a `Run` for its images, or `None`.
+        split: Of an `ImageData`, a run or a source. A source that is not divided is taken whole,
+            but that of the model's own run as the run divided it.
         corrupt: `"refuse"` or `"skip"` files that cannot be read.
 
     Raises:
@@ -65,14 +67,38 @@ def predict_labelled(
     if isinstance(data, (tuple, list)) and len(data) == 2 and not isinstance(data[0], str):
         return _of_pairs(classifier, _array_batches(*data))
     if not isinstance(data, ImageData):
-        data = _load(classifier, model, data, split, corrupt)
+        data = _load(classifier, images_of(model, data), split, corrupt)
     return _of_image_data(classifier, data, split)
 
 
-def is_of_a_run(model: Any) -> bool:
-    """Return whether a model, or the first of a list, is a run directory or lies in one."""
-    path = _path(model)
-    return path is not None and os.path.isfile(os.path.join(_folder(path), "recipe.json"))
+def images_of(models: Any, data: Any) -> Any:
+    """Return the run whose division of the images holds for all models, or else `data` itself.
+
+    A model was trained on a part of its run's images, so that only those that the run kept apart
+    can judge it: where `data` is `None`, or the source of the run of any of the models.
+
+    Args:
+        models: A model, or a list of models and of lists.
+        data: As for `predict_labelled`.
+
+    Raises:
+        DataError: If such runs have divided their images differently.
+    """
+    if not (data is None or isinstance(data, (str, os.PathLike))):
+        return data
+    runs = [Run(folder) for folder in map(_folder, _paths(models)) if _is_run(folder)]
+    if data is not None:
+        runs = [run for run in runs if _is_source_of(data, run)]
+    for run in runs[1:]:
+        first, other = runs[0].data, run.data
+        if first["fingerprint"] != other["fingerprint"]:
+            raise DataError(
+                f"all models must be judged on the same images, received those of {first['source']}"
+                f" as divided in {runs[0].directory} (fingerprint {first['fingerprint'][:12]}) and "
+                f"of {other['source']} in {run.directory} (fingerprint "
+                f"{other['fingerprint'][:12]}), of which each may have been trained on a part"
+            )
+    return runs[0] if runs else data
 
 
 def _of_image_data(classifier, data, split):
@@ -81,17 +107,36 @@ def _of_image_data(classifier, data, split):
     chosen = data.splits.get(split)
     if not chosen:
         raise DataError(f"{data.source} has no {split} images")
-    names, known = tuple(data.class_names), classifier.class_names
-    if names != known if classifier.named else len(names) != len(known):
-        only = sorted(set(names) ^ set(known))
-        hint = f"{_names(only)} in one of them only" if only else "in another order"
-        raise DataError(
-            f"the model knows the classes {_names(known)}, the images have {_names(names)}: {hint}"
-        )
+    labels, names = _common_labels(classifier, chosen.labels, tuple(data.class_names))
     batches = np.array_split(np.arange(len(chosen)), max(1, len(chosen) // _BATCH))
     probabilities = np.concatenate([classifier.predict(chosen.load(batch)) for batch in batches])
     return Predictions(
-        probabilities, chosen.labels, names, lambda: _sizes(chosen, data.source), split, data
+        probabilities, labels, names, lambda: _sizes(chosen, data.source), split, data
+    )
+
+
+def _common_labels(classifier, labels, names):
+    """Return labels in the order of the model's classes, and the names of these.
+
+    Names are found whatever their order and Unicode form, and need not be there all. Names that are
+    the numbers of the labels, as of a source without names, are the numbers of the classes.
+    """
+    known = classifier.class_names
+    if not classifier.named:
+        if len(names) != len(known):
+            raise DataError(
+                f"the model has {len(known)} classes, the images have {len(names)}: {_names(names)}"
+            )
+        return labels, names
+    places = {unicodedata.normalize("NFC", name): place for place, name in enumerate(known)}
+    found = [places.get(unicodedata.normalize("NFC", name)) for name in names]
+    unknown = [names[label] for label in np.unique(labels) if found[label] is None]
+    if not unknown:
+        return np.array([-1 if place is None else place for place in found])[labels], known
+    if names == tuple(map(str, range(len(names)))) and len(names) <= len(known):
+        return labels, known
+    raise DataError(
+        f"the model knows the classes {_names(known)}, but not {_names(unknown)} of the images"
     )
 
 
@@ -141,55 +186,68 @@ def _dataset_batches(dataset) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     yield from dataset.as_numpy_iterator()
 
 
-def _load(classifier, model, data, split, corrupt):
+def _load(classifier, data, split, corrupt):
     from recipes.data import load_data
 
-    if data is None or (is_of_a_run(model) and _is_source_of_run(data, model)):
-        return _data_of_run(model)
-    contract = classifier.contract or {}
-    shape = contract.get("image_shape")
-    found = load_data(
-        data,
-        image_size=tuple(shape[:2]) if shape and None not in shape else None,
-        color=contract.get("color", "auto"),
-        fit=contract.get("fit", "crop"),
-        corrupt=corrupt,
-        validation=0.0,
-        test=0.0,
-    )
+    if data is None:
+        raise RunError(
+            f"no images to evaluate {classifier._name()} on; name a source, or give images"
+        )
+    contract = classifier.contract
+    shape = contract["image_shape"]
+    size = None if None in shape else tuple(shape[:2])
+    reading = {"image_size": size, "color": contract["color"], "fit": contract["fit"]}
+    if isinstance(data, Run):
+        return _data_of_run(classifier, data, reading)
+    found = load_data(data, **reading, corrupt=corrupt, validation=0.0, test=0.0)
     if split not in found.splits or len(found.splits["validation"]) or len(found.splits["test"]):
         return found
     whole = dataclasses.replace(found.splits["train"], name=split)
     return dataclasses.replace(found, splits={**found.splits, split: whole})
 
 
-def _is_source_of_run(data, model):
-    source = (Run(_folder(_path(model))).data.get("reload") or {}).get("source")
-    if source is None or not isinstance(data, (str, os.PathLike)):
-        return False
+def _is_source_of(data, run):
+    source = (run.data.get("reload") or {}).get("source")
     return source in (os.fspath(data), os.path.abspath(os.path.expanduser(data)))
 
 
-def _data_of_run(model):
-    path = _path(model)
-    if path is None:
-        raise RunError("no images to evaluate the model on; name a source, or give images")
+def _data_of_run(classifier, run, reading):
+    """Return the images of a run, in another size if the model takes another."""
+    from recipes.data import load_data
+
     try:
-        return Run(_folder(path)).load_data()
+        data = run.load_data()
     except RunError as error:
-        raise RunError(f"no images to evaluate {path} on; name a source ({error})") from error
+        raise RunError(
+            f"no images to evaluate {classifier._name()} on; name a source ({error})"
+        ) from error
+    if takes(classifier, data.image_shape):
+        return data
+    return load_data(**data.settings["reload"] | reading)
 
 
-def _path(model):
-    """Return the path of a model, or of the first of a list, or `None`."""
-    if isinstance(model, (list, tuple)) and model:
-        model = model[0]
-    path = model.path if isinstance(model, Classifier) else model
-    return path if isinstance(path, (str, os.PathLike)) else None
+def takes(classifier: Classifier, image_shape: tuple[int, int, int]) -> bool:
+    """Return whether a classifier takes images of a shape."""
+    wanted = classifier.contract["image_shape"]
+    return all(own in (None, given) for own, given in zip(wanted, image_shape, strict=True))
+
+
+def _paths(models):
+    """Return the paths of models, lists and ensembles among them; those in memory have none."""
+    if isinstance(models, EnsembleClassifier):
+        models = models.members
+    if isinstance(models, (list, tuple)):
+        return [path for model in models for path in _paths(model)]
+    path = models.path if isinstance(models, Classifier) else models
+    return [path] if isinstance(path, (str, os.PathLike)) else []
 
 
 def _folder(path):
     return path if os.path.isdir(path) else os.path.dirname(os.path.abspath(path))
+
+
+def _is_run(folder):
+    return os.path.isfile(os.path.join(folder, "recipe.json"))
 
 
 def _sizes(split, source):

@@ -180,10 +180,11 @@ class LiteRTModel:
         """Give the images the dtype and the quantisation that the file wants."""
         if not np.issubdtype(self.input_dtype, np.integer) or images.dtype == self.input_dtype:
             return images.astype(self.input_dtype, copy=False)
-        if self.input_dtype == np.uint8:
-            # Our files have scale 1 and zero point 0, and image models made by others take the
-            # bytes of the image whatever scale they state.
-            return np.clip(np.rint(images), 0, 255).astype(np.uint8)
+        if self.input_dtype in (np.uint8, np.int8):
+            # Our files have scale 1 and the lowest value as zero point, and image models made by
+            # others take the bytes of the image (int8: less 128) whatever scale they state.
+            levels = np.clip(np.rint(images), 0, 255) + np.iinfo(self.input_dtype).min
+            return levels.astype(self.input_dtype)
         scale, zero_point = self._input["quantization"]
         limits = np.iinfo(self.input_dtype)
         levels = np.rint(images.astype(np.float32) / (scale or 1.0)) + zero_point

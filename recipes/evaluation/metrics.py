@@ -295,6 +295,29 @@ def confused_pairs(
     ]
 
 
+def most_confused(
+    row: Sequence[int], index: int, class_names: Sequence[str]
+) -> tuple[str, int] | None:
+    """Return the class that images of another are most often taken for, and how often.
+
+    Args:
+        row: Predictions counted by class, of the images of class `index`.
+        index: Of the true class.
+        class_names: One name a class.
+
+    Returns:
+        Name and count, the first of equal counts; `None` without a mistake.
+
+    Example:
+        >>> most_confused([8, 1, 3], 0, ["cat", "dog", "owl"])
+        ('owl', 3)
+    """
+    mistakes = np.array(row)
+    mistakes[index] = 0
+    place = int(mistakes.argmax())
+    return (str(class_names[place]), int(mistakes[place])) if mistakes[place] else None
+
+
 def top_k_accuracy(probabilities: np.ndarray, labels: np.ndarray, k: int) -> float:
     """Return the share of images whose true class is among the k most probable.
 

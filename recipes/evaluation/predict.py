@@ -1,13 +1,16 @@
 """Classify image files with a model that lies on disk."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from recipes.errors import ConfigError, RunError
 
 
 def predict(
-    model: str | os.PathLike, images: Sequence[str | os.PathLike], *, top: int = 3
+    model: str | os.PathLike,
+    images: str | os.PathLike | Iterable[str | os.PathLike],
+    *,
+    top: int = 3,
 ) -> list[dict]:
     """Return the calibrated classes of image files.
 
@@ -16,7 +19,7 @@ def predict(
 
     Args:
         model: Run directory, `.keras` or `.tflite` file.
-        images: Paths of image files.
+        images: Path of an image file, or any number of paths.
         top: How many classes to give an image, 1 or more.
 
     Returns:
@@ -44,6 +47,9 @@ def predict(
         raise RunError(
             f"{model} takes images of any size and does not say which; it was not made by a recipe"
         )
+    images = [images] if isinstance(images, (str, os.PathLike)) else list(images)
+    if not images:
+        return []
     decoded = [read_image(path, image_shape=shape, fit=fit) for path in images]
     probabilities = classifier.predict(np.stack(decoded))
     return [

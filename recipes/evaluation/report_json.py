@@ -13,7 +13,7 @@ from recipes.evaluation.definitions import (
     RUN_DEFINITIONS,
 )
 from recipes.evaluation.intervals import mean_interval, wilson
-from recipes.evaluation.metrics import confused_pairs
+from recipes.evaluation.metrics import most_confused
 from recipes.evaluation.run_files import RunFiles
 
 FORMAT_VERSION = 1
@@ -134,15 +134,13 @@ def class_rows(run: RunFiles) -> list[dict[str, Any]]:
     names = [row["name"] for row in judged["per_class"]]
     rows = []
     for index, row in enumerate(judged["per_class"]):
-        counts = [[0] * len(names) for _ in names]
-        counts[index] = judged["confusion"][index]
-        taken = (confused_pairs(counts, names, 1) or [{}])[0] if row["support"] else {}
+        name, count = most_confused(judged["confusion"][index], index, names) or (None, None)
         rows.append(
             {
                 **row,
                 "recall_interval": wilson(row["recall"], row["support"]),
-                "taken_for": taken.get("predicted"),
-                "taken_for_count": taken.get("count"),
+                "taken_for": name,
+                "taken_for_count": count,
             }
         )
     return sorted(rows, key=lambda row: (row["recall"] is None, row["recall"] or 0))

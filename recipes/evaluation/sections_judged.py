@@ -216,9 +216,12 @@ def _meanings(run):
 def _temperature_note(fit):
     if not fit:
         return None
+    images = counted(fit.get("images") or 0, "validation image")
+    if fit.get("at_bound"):
+        return f"No temperature was applied: {images} did not determine one."
     return (
         f"Temperature {decimals(fit['value'], 4)}, fitted on "
-        f"{counted(fit.get('images') or 0, 'validation image')}: their negative log-likelihood "
+        f"{images}: their negative log-likelihood "
         f"went from {decimals(fit['nll_before'], 4)} to {decimals(fit['nll_after'], 4)}. It "
         "divides the logits and never changes the predicted class. It flatters the calibration of "
         "the validation images, not that of the test images."

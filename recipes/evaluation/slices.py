@@ -80,7 +80,7 @@ def slice_predictions(
     Raises:
         ValueError: If the probabilities or labels cannot be used.
         DataError: If a column has another length, is not one value an image, or has more than 200
-            values that are no numbers.
+            values that are no numbers and is not `"class"`.
 
     Example:
         >>> probabilities = np.repeat([[0.9, 0.1]], 40, axis=0)
@@ -131,7 +131,7 @@ def cut(column: str, values: Any, images: int) -> list[tuple[str, np.ndarray]]:
         return parts + ([("missing", missing)] if missing.any() else [])
     names = np.array([str(value) for value in array])
     distinct = np.unique(names)
-    if len(distinct) > _MOST_VALUES:
+    if len(distinct) > _MOST_VALUES and column != "class":
         raise DataError(
             f"the slice column {column!r} has {len(distinct)} different values; expected at most "
             f"{_MOST_VALUES}, or numbers"

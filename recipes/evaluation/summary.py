@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from recipes.evaluation.metrics import confused_pairs
+from recipes.evaluation.metrics import most_confused
 from recipes.evaluation.run_files import RunFiles
 from recipes.evaluation.wording import (
     counted,
@@ -172,15 +172,13 @@ def _accuracy_verdicts(run):
         if hardest["recall"] < 1:
             names = [row["name"] for row in judged["per_class"]]
             index = judged["per_class"].index(hardest)
-            row = [[0] * len(names) for _ in names]
-            row[index] = judged["confusion"][index]
-            taken = confused_pairs(row, names, 1)[0]
+            name, count = most_confused(judged["confusion"][index], index, names)
             found.append(
                 Verdict(
                     "info",
                     f"Hardest class: {hardest['name']}, found in {percent(hardest['recall'], 0)} "
                     f"of its {counted(hardest['support'], 'image')}; most often taken for "
-                    f"{taken['predicted']} ({counted(taken['count'], 'time')}).",
+                    f"{name} ({counted(count, 'time')}).",
                 )
             )
     return found

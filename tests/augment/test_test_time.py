@@ -120,6 +120,16 @@ def test_the_mean_over_the_views(random_images, linear_model, views, average, he
     np.testing.assert_allclose(found, expected, atol=2e-6)
 
 
+@pytest.mark.parametrize("views", ["flip", [View()]])
+def test_a_model_of_half_precision_gives_float32(views):
+    layers = [keras.layers.Flatten(), keras.layers.Dense(3, "softmax", dtype="mixed_bfloat16")]
+    model = keras.Sequential([keras.Input((2, 2, 1)), *layers])
+    images = np.zeros((1, 2, 2, 1), np.uint8)
+    both = TestTimeAugment(model, views)
+    assert both(images).dtype == tf.float32
+    assert TestTimeAugment(both, "flip")(images).dtype == tf.float32
+
+
 @pytest.mark.parametrize("average", ["geometric", "arithmetic"])
 def test_a_model_of_logits_gives_the_logits_of_the_mean(random_images, linear_model, average):
     model, logits_of = linear_model(activation=None)
@@ -230,6 +240,9 @@ def test_a_model_that_takes_any_size(random_images):
     images = random_images(2, 14, 28)
     with pytest.raises(ValueError, match="give image_size"):
         TestTimeAugment(model, "resnet_scales")
+    for name in ("five_crop", "resnet50views"):
+        with pytest.raises(ValueError, match="this one takes any; expected 'flip', 'shifts', 'res"):
+            TestTimeAugment(model, name, image_size=14)
     views = TestTimeAugment(model, "resnet_scales", average="arithmetic", image_size=(14, 28))
     resized = [pillow_resize(images, round(14 * s / 224)) for s in (224, 256, 384, 480, 640)]
     expected = np.mean([model(view, training=False) for view in mirrored(resized)], axis=0)

@@ -149,11 +149,11 @@ def test_a_subclassed_model(random_images):
 
 @pytest.mark.parametrize("quantization", ["float32", "float16", "int8"])
 @pytest.mark.parametrize(
-    ("views", "average"),
-    [("flip", "geometric"), ("ten_crop", "arithmetic"), ("resnet50views", "geometric")],
+    ("views", "average", "size"),
+    [("flip", "geometric", 16), ("ten_crop", "arithmetic", 20), ("resnet50views", "geometric", 18)],
 )
 @pytest.mark.sampled(2)
-def test_export_as_one_tflite_model(random_images, tmp_path, views, average, quantization):
+def test_export_as_one_tflite_model(random_images, tmp_path, views, average, size, quantization):
     from ai_edge_litert.interpreter import Interpreter
 
     from recipes.evaluation.classifier import load_classifier
@@ -161,9 +161,10 @@ def test_export_as_one_tflite_model(random_images, tmp_path, views, average, qua
     from tuning import export_tflite
 
     net = conv_model("linear")
-    head = CalibratedSoftmax(1.5, ["a", "b", "c", "d"])
-    model = TestTimeAugment(keras.Model(net.input, head(net.output)), views, average=average)
-    images = random_images(40, 16, 16)
+    head = CalibratedSoftmax(1.5, ["a", "b", "c", "d"], {"image_shape": [16, 16, 3]})
+    model = keras.Model(net.input, head(net.output))
+    model = TestTimeAugment(model, views, average=average, image_size=size)
+    images = random_images(40, size, size)
     path = export_tflite(
         model, tmp_path / "m.tflite", precision=quantization, calibration_images=images
     )

@@ -103,7 +103,7 @@ def test_labels(labels, names):
 def test_given_splits_and_names():
     data = load_data(
         {"train": (RGB[:20], LABELS[:20]), "val": (RGB[20:], LABELS[20:])},
-        labels=["x", "y", "z"],
+        labels=(name for name in "xyz"),
         test=0,
     )
     assert data.class_names == ("x", "y", "z")
@@ -144,6 +144,7 @@ REFUSED = {
     ),
     "same names": ((RGB, LABELS), {"labels": ["a", "a", "b"]}, "must be distinct"),
     "label array": ((RGB, LABELS), {"labels": LABELS}, "labels are the class names"),
+    "number of names": ((RGB, LABELS), {"labels": 3}, "labels are the class names.*received: 3"),
     "bare images": (RGB, {}, "train is a ndarray"),
     "no train": ({"test": (RGB, LABELS)}, {}, "the splits test hold no train"),
     "odd split": ({"trian": (RGB, LABELS)}, {}, "unknown split 'trian'.*did you mean 'train'"),

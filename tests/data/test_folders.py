@@ -142,6 +142,14 @@ def test_few_images_for_the_splits(make_folder):
     assert "few-images" not in kinds(check_data(folder, test=0))
 
 
+def test_a_split_folder_without_images(make_folder):
+    folder = make_folder({"train/a": 5, "train/b": 5, "test/a": 0, "test/b": 0})
+    problem = find(check_data(folder), "empty-split")
+    assert problem.severity == "warning"
+    assert problem.message.startswith("the test split holds no images, and none are taken from the")
+    assert load_data(folder).counts["test"] == [0, 0]
+
+
 def test_leakage(make_folder):
     folder = make_folder({"train/a": 5, "train/b": 5})
     make_folder({"test/a": 3, "test/b": 3}, first_seed=90)

@@ -63,12 +63,15 @@ def test_contract_and_description(data):
 
 def test_reload_gives_the_same_data(make_folder):
     folder = make_folder({"ant": 12, "bee": 9}, size=(20, 24))
-    first = load_data(folder, image_size=16, color="grayscale", fit="pad", seed=3, test=0.2)
+    settings = {"image_size": 16, "color": "grayscale", "fit": "pad", "seed": 3, "test": 0.2}
+    first = load_data(folder, memory_limit=np.int64(21 * 256), **settings)
     again = load_data(**reload_arguments(json.loads(json.dumps(first.to_dict()))))
     assert again.fingerprint == first.fingerprint
     assert again.input_contract() == first.input_contract()
     for name, split in first.splits.items():
         np.testing.assert_array_equal(again.splits[name].images, split.images)
+    small = load_data(folder, memory_limit=1, **settings)
+    assert load_data(**reload_arguments(small.to_dict())).images_on_disk
 
 
 def test_white_space_around_the_name_of_a_class_folder_stays(make_folder):

@@ -8,7 +8,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
+from augment import TestTimeAugment, View
 from recipes.errors import DataError, RecipesError, RunError
 from recipes.evaluation.classifier import KerasClassifier, LiteRTClassifier, load_classifier
 from recipes.evaluation.litert import measure_latency, read_facts, runtime_name
@@ -34,7 +36,11 @@ def build(outputs, channels=3):
 
 @pytest.fixture(scope="module")
 def model():
-    contract = {"fit": "stretch", "provenance": {"recipe": "none"}}
+    contract = {
+        "image_shape": [8, 6, 3],
+        "fit": "stretch",
+        "provenance": {"recipe": "none"},
+    }
     return build(CalibratedSoftmax(20.0, NAMES, contract))
 
 
@@ -119,6 +125,28 @@ def test_models_made_elsewhere():
     np.testing.assert_allclose(classifier.predict(IMAGES[..., :1]).sum(axis=1), 1, atol=1e-6)
 
 
+def test_the_shape_is_that_of_the_model_not_that_of_a_model_inside(model):
+    classifier = KerasClassifier(TestTimeAugment(model, [View(size=8)], image_size=(16, 12)))
+    assert classifier.contract["image_shape"] == [16, 12, 3]
+    assert classifier.contract["fit"] == "stretch"
+
+
+def test_predict_takes_a_path_or_any_number_of_them(run, tmp_path):
+    paths = [tmp_path / "cat.png", tmp_path / "dog.png"]
+    for path, pixels in zip(paths, IMAGES, strict=False):
+        Image.fromarray(pixels).save(path)
+    file = run / "float32.tflite"
+    expected = load_classifier(file).predict(IMAGES[:2])
+    found = predict(file, (path for path in paths), top=3)
+    assert [row["file"] for row in found] == [str(path) for path in paths]
+    for row, probabilities in zip(found, expected, strict=True):
+        assert {guess["class"]: guess["probability"] for guess in row["top"]} == pytest.approx(
+            dict(zip(NAMES, probabilities, strict=True)), abs=1e-6
+        )
+    assert predict(file, str(paths[0]), top=3) == found[:1]
+    assert predict(file, []) == []
+
+
 def test_tensorflow_does_not_warn_of_many_models_in_turn(monkeypatch, caplog):
     monkeypatch.setattr(tf.get_logger(), "propagate", True)
     for _ in range(6):
@@ -129,7 +157,9 @@ def test_tensorflow_does_not_warn_of_many_models_in_turn(monkeypatch, caplog):
 def test_outputs_that_are_not_probabilities():
     for end, message in (
         (keras.layers.Identity(), "does it end in logits"),
-        (lambda x: keras.ops.sigmoid(x * 1e-3), r"rows sum to 1\.\d+"),  # Each about 1/2.
+        # Each about 1/2.
+        (lambda x: keras.ops.sigmoid(x * 1e-3), r"rows sum to 1\.\d+.* end in sigmoids"),
+        (lambda x: keras.ops.sigmoid(x[:, :1]), r"one number an image; .* make \[1 - p, p\]"),
         (keras.layers.Rescaling(np.inf), "not finite"),
     ):
         with pytest.raises(RecipesError, match=message):
@@ -176,6 +206,7 @@ def foreign(path, *, batch=None, labels=None, unit=1.0, **settings):
         ({"inference_input_type": tf.uint8, "unit": 1 / 128}, 0.02),
         ({"inference_input_type": tf.int8, "inference_output_type": tf.int8}, 0.02),
         ({"inference_input_type": tf.int8, "inference_output_type": tf.float32}, 0.02),
+        ({"inference_input_type": tf.int8, "unit": 1 / 128}, 0.02),
     ],
 )
 def test_tflite_files_made_elsewhere(tmp_path, settings, tolerance):

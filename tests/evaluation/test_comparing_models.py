@@ -1,11 +1,14 @@
 """`compare` of models and runs: on the same images and classes, or not at all."""
 
+import json
 import shutil
+import unicodedata
 
 import keras
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn import metrics as reference
 
 from recipes import load_data
 from recipes.cli import main
@@ -50,10 +53,15 @@ def runs(photos, tmp_path_factory):
     return found
 
 
-def test_runs_of_other_splits_are_not_compared(runs, capsys):
-    message = "on the same images, received the test images of .*photos.* and the test images of"
-    with pytest.raises(DataError, match=message):
-        compare(runs["a"], runs["b"], bootstrap=0)
+def test_runs_of_other_splits_are_not_judged_together(runs, photos, capsys):
+    message = (
+        "on the same images, received those of .*photos.* as divided in .*a .* and of .*photos"
+    )
+    for data in (None, photos):
+        with pytest.raises(DataError, match=message):
+            compare(runs["a"], runs["b"], data, bootstrap=0)
+        with pytest.raises(DataError, match=message):
+            evaluate([runs["a"], runs["b"]], data, bootstrap=0)
     command = ["evaluate", str(runs["a"]), "--bootstrap", "0"]
     assert main([*command, "--against", str(runs["b"])]) == 2
     assert "must be judged on the same images" in capsys.readouterr().err
@@ -82,7 +90,7 @@ def test_counted_classes_are_no_names():
         compare(build(1), build(1, names=NAMES[::-1]), data, bootstrap=0)
 
 
-def test_a_source_is_judged_whole_but_the_own_one_of_a_run(runs, photos, tmp_path):
+def test_a_source_is_judged_whole_but_the_own_one_of_a_run(runs, photos, tmp_path, capsys):
     assert evaluate(build(1), photos, bootstrap=0).images == 40
     for split in ("train", "test"):
         shutil.copytree(photos, tmp_path / "photos" / split)
@@ -93,17 +101,45 @@ def test_a_source_is_judged_whole_but_the_own_one_of_a_run(runs, photos, tmp_pat
         judged = evaluate(model, photos, bootstrap=0).predictions
         assert judged.data.fingerprint == own.fingerprint
         np.testing.assert_array_equal(judged.labels, own.splits["test"].labels)
-    # Both on the test images of the run, also the one that would take all.
-    assert compare(runs["b"], build(1), photos, bootstrap=0).images == len(own.splits["test"])
+    # All on the test images of the run, also those that would take all, whichever comes first.
+    kept = len(own.splits["test"])
+    assert compare(runs["b"], build(1), photos, bootstrap=0).images == kept
+    assert compare(build(1, side=8), runs["b"], photos, bootstrap=0).images == kept
+    assert evaluate([build(1), runs["b"]], photos, bootstrap=0).images == kept
+    build(1).save(tmp_path / "other.keras")
+    command = ["evaluate", str(tmp_path / "other.keras"), str(photos), "--bootstrap", "0", "--json"]
+    assert main([*command, "--against", str(runs["b"])]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["images"] == found["comparison"]["images"] == kept
 
 
-def test_what_differs_between_many_classes_is_named():
-    names = [f"class{number}" for number in range(10)]
-    images = np.zeros((27, 4, 4, 3), np.uint8)
-    images += np.arange(27, dtype=np.uint8)[:, None, None, None]
-    data = load_data((images, np.arange(27) % 9), labels=names[:9], validation=0.0, test=0.2)
+def test_classes_are_found_by_name():
+    known = ["ça", "dog", "owl"]
     layers = keras.layers
-    end = CalibratedSoftmax(1.0, class_names=names)
-    model = keras.Sequential([layers.Input((4, 4, 3)), layers.Flatten(), layers.Dense(10), end])
-    with pytest.raises(DataError, match="class9 in one of them only"):
-        evaluate(model, data)
+    dense = layers.Dense(3, kernel_initializer=keras.initializers.RandomNormal(stddev=0.01, seed=0))
+    end = CalibratedSoftmax(1.0, class_names=known)
+    model = keras.Sequential([layers.Input((4, 4, 3)), layers.Flatten(), dense, end])
+    images = np.random.default_rng(0).integers(0, 256, (30, 4, 4, 3), np.uint8)
+    labels = np.arange(30) % 3
+
+    def judge(images, labels, names=None):
+        data = load_data((images, labels), labels=names, validation=0.0, test=0.0)
+        return evaluate(model, data, split="train", bootstrap=0)
+
+    def count(chosen):
+        guess = np.asarray(model(images[chosen].astype("float32"))).argmax(axis=1)
+        return reference.confusion_matrix(labels[chosen], guess, labels=range(3)).tolist()
+
+    every, two = np.full(30, True), labels != 1
+    decomposed = unicodedata.normalize("NFD", "ça")
+    assert decomposed != "ça"
+    found = judge(images, np.array([1, 2, 0])[labels], ["owl", decomposed, "dog"])
+    assert found["confusion"] == count(every)
+    assert found.class_names == tuple(known)
+    found = judge(images[two], np.array(["ça", "", "owl"])[labels[two]])
+    assert found["confusion"] == count(two), "of some of the classes"
+    assert judge(images, labels)["confusion"] == count(every), "numbers are no names"
+    with pytest.raises(DataError, match="knows the classes ça, dog, owl, but not emu"):
+        judge(images, labels, ["ça", "dog", "emu"])
+    with pytest.raises(DataError, match="but not 0, 1, 2, 3 of the images"):
+        judge(images, np.arange(30) % 4)

@@ -252,6 +252,9 @@ def test_confused_pairs_are_sorted_and_limited():
     ]
     assert len(metrics.confused_pairs(confusion, ["a", "b", "c"])) == 4
     assert metrics.confused_pairs([[3, 0], [0, 2]], ["a", "b"]) == []
+    most = [metrics.most_confused(row, k, ["a", "b", "c"]) for k, row in enumerate(confusion)]
+    assert most == [("b", 3), ("a", 7), ("b", 1)]
+    assert metrics.most_confused([0, 2], 1, ["a", "b"]) is None
 
 
 def test_top_k_takes_the_lower_class_first_on_a_tie():

@@ -152,7 +152,10 @@ def test_calibration_verdict_follows_the_noise_floor(copy):
     assert "the model is overconfident" in text
     metrics["temperature"]["at_bound"] = True
     files.write_json(copy / "metrics.json", metrics)
-    assert "ran to the limit of its range" in read_report(copy)[0].text
+    text = read_report(copy)[0].text
+    assert "ran to the limit of its range" in text
+    assert "No temperature was applied: 60 validation images did not determine one." in text
+    assert "Temperature 1.4000" not in text
 
 
 def test_int8_verdict_warns_of_lost_accuracy_size_and_flex(copy):

@@ -70,6 +70,7 @@ def test_numbers_are_cut_at_quartiles():
     assert {name: int(chosen.sum()) for name, chosen in few.items()} == {"1": 2, "2": 3}
     heaped = slices.cut("dark", np.append(np.zeros(90), np.arange(1, 21)), 110)
     assert sum(int(chosen.sum()) for _, chosen in heaped) == 110, "ties are in one part"
+    assert len(slices.cut("class", [f"class {index}" for index in range(300)], 300)) == 300
 
 
 def test_what_evaluate_takes_as_slices():
