@@ -17,23 +17,22 @@ class Augmentation(keras.layers.Layer):
         # Autocasting would round images and targets to bfloat16 under a mixed-precision policy.
         super().__init__(autocast=False, **kwargs)
         if seed is not None:
-            _validation.check_integer("seed", seed, 0)
+            seed = _validation.check_integer("seed", seed, 0)
             if seed >= 2**32:
                 raise ValueError(f"seed must be below 2**32, received: {seed}")
-        self.seed = seed
+        self._seed = seed
         self.supports_masking = True
         self._seeds = keras.random.SeedGenerator(seed)
-        self._made_program = None
         # There is nothing to build, in steps of a pipeline either, which are never called.
         self.built = True
 
-    def program(self):
-        """Return the `Program` of the layer's arguments; made when it is first needed."""
-        if self._made_program is None:
-            self._made_program = self._make_program()
-        return self._made_program
+    @property
+    def seed(self):
+        """The seed that the layer was made with; what it draws from cannot be changed."""
+        return self._seed
 
-    def _make_program(self):
+    def program(self):
+        """Return the `Program` of the layer's arguments as they are now."""
         raise NotImplementedError
 
     def _current_strength(self):
@@ -75,9 +74,10 @@ class _OfOneFunction(Augmentation):
         return type(self), tuple(self._values().items())
 
     def _values(self):
-        return {name: _plain(getattr(self, name)) for name in self._arguments}
+        return {name: _validation.plain(getattr(self, name)) for name in self._arguments}
 
-    def _make_program(self):
+    def program(self):
+        """Return the `Program` of the layer's arguments as they are now."""
         value_range = getattr(self, "value_range", None)
         return shared_program((self.key(),), value_range and tuple(value_range))
 
@@ -143,12 +143,6 @@ def shared_program(keys, value_range, jit_compile="auto", output_dtype=None):
         jit_compile=jit_compile,
         output_dtype=output_dtype,
     )
-
-
-def _plain(value):
-    """Return an argument as it can be compared and kept: no arrays, and no lists of Keras' own."""
-    value = value.tolist() if hasattr(value, "tolist") else value
-    return tuple(map(_plain, value)) if isinstance(value, (list, tuple)) else value
 
 
 _KEYWORD = inspect.Parameter.POSITIONAL_OR_KEYWORD

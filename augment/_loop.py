@@ -15,6 +15,11 @@ def map_images(function, elements, signature):
         elements: Nested structure of tensors of shape `(batch, ...)`.
         signature: `tf.TensorSpec` of what `function` returns.
     """
+    if tf.nest.flatten(elements)[0].shape[0] == 0:
+        # XLA cannot compile a loop over nothing. Sides that are unknown are none then.
+        return tf.nest.map_structure(
+            lambda spec: tf.zeros([0, *(side or 0 for side in spec.shape)], spec.dtype), signature
+        )
     scope = tf.compat.v1.get_variable_scope()
     before = scope.caching_device
     try:

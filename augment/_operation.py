@@ -125,7 +125,7 @@ def operation(make):
     def configured(*arguments, **named):
         bound = made_signature.bind(*arguments, **named)
         bound.apply_defaults()
-        values = dict(bound.arguments)
+        values = {name: _validation.plain(value) for name, value in bound.arguments.items()}
         given = dict(values)
         # Operations are kept: a constant made with one must not belong to the graph traced now.
         with tf.init_scope():
@@ -143,7 +143,7 @@ def operation(make):
         made = configured(**named)
         value_range = _validation.check_value_range(value_range)
         images = _validation.check_images(images, value_range)
-        run = _compiled_run(public, _frozen(made.arguments), value_range, images.shape[3])
+        run = _compiled_run(public, tuple(made.arguments.items()), value_range, images.shape[3])
         return run(images, _random.check_seed(seed))
 
     public.operation = configured
@@ -186,12 +186,3 @@ def each_pixel(apply, dtype=None):
         return apply(images, **{name: with_pixel_axes(value) for name, value in drawn.items()})
 
     return over_batch
-
-
-def _frozen(value):
-    """Return arguments in a form that can be a key."""
-    if isinstance(value, Mapping):
-        return tuple((name, _frozen(entry)) for name, entry in value.items())
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    return tuple(map(_frozen, value)) if isinstance(value, (list, tuple)) else value

@@ -33,6 +33,7 @@ class Program:
     ):
         self.operations = tuple(operations)
         self.mixes = tuple(mixes)
+        self.classes = _common_classes(self.mixes)
         self.value_range = value_range and _validation.check_value_range(value_range)
         _validation.check_choice("jit_compile", jit_compile, (True, False, "auto"))
         _validation.check_choice("output_dtype", output_dtype, (None, *OUTPUT_DTYPES))
@@ -102,8 +103,7 @@ class Program:
 
     def targets(self, labels):
         """Return labels as the rows that the mixes need, not smoothed."""
-        classes = next((mix.classes for mix in self.mixes if mix.classes is not None), None)
-        return label_targets(labels, classes=classes)
+        return label_targets(labels, classes=self.classes)
 
     def tracing_count(self):
         """Return how many times it was traced so far."""
@@ -136,3 +136,13 @@ class Program:
             images, rows = mix(images, rows, own, strength)
         # Here, where XLA makes it part of the last pass.
         return self.as_output(images), rows
+
+
+def _common_classes(mixes):
+    """Return the number of classes that mixes name, `None` if none does; raise if they differ."""
+    said = list(dict.fromkeys(mix.classes for mix in mixes if mix.classes is not None))
+    if len(said) > 1:
+        raise ValueError(
+            f"classes must be the same in all mixes, received: {' and '.join(map(str, said))}"
+        )
+    return said[0] if said else None

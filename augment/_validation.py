@@ -79,7 +79,10 @@ def check_value_range(value):
 
 
 def image_sizes(images):
-    """Return batch, height, width, channels: Python integers where known, else int32 scalars."""
+    """Return batch, height, width, channels: Python integers where known, else int32 scalars.
+
+    Of one image the last three.
+    """
     dynamic = None if images.shape.is_fully_defined() else tf.shape(images)
     return tuple(
         dynamic[axis] if size is None else size for axis, size in enumerate(images.shape.as_list())
@@ -103,11 +106,19 @@ def check_number(name, value, low, high, *, open_low=False):
     return float(value)
 
 
-def check_integer(name, value, low):
-    """Return `value` as an int if it is a whole number of at least `low`, else raise."""
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < low:
-        raise ValueError(f"{name} must be an integer of at least {low}, received: {value!r}")
+def check_integer(name, value, low, high=math.inf):
+    """Return `value` as an int if it is a whole number in `[low, high]`, else raise."""
+    good = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not good or not low <= value <= high:
+        expected = f"of at least {low}" if high == math.inf else f"from {low} to {high}"
+        raise ValueError(f"{name} must be an integer {expected}, received: {value!r}")
     return int(value)
+
+
+def plain(value):
+    """Return an argument as it can be compared and kept: no arrays, and tuples for lists."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    return tuple(map(plain, value)) if isinstance(value, (list, tuple)) else value
 
 
 def check_choice(name, value, choices):
@@ -158,6 +169,27 @@ def check_symmetric(name, value, high=math.inf):
         value = check_number(name, value, 0, high)
         return -value, value
     return check_interval(name, value, -high, high)
+
+
+def check_spread(name, value, check, *limits):
+    """Return two numbers in rising order, else raise `ValueError`; one number stands for both.
+
+    Args:
+        name: Name of the argument, for the message.
+        value: What the caller gave.
+        check: Function `(name, number, *limits)` that returns the number or raises, such as
+            `check_number`.
+        *limits: For `check`.
+    """
+    if not isinstance(value, (tuple, list)):
+        value = check(name, value, *limits)
+        return value, value
+    if len(value) != 2:
+        raise ValueError(f"{name} must be a number or two numbers, received: {value!r}")
+    first, second = (check(f"{name}[{at}]", end, *limits) for at, end in enumerate(value))
+    if first > second:
+        raise ValueError(f"{name} must be in rising order, received: {value!r}")
+    return first, second
 
 
 def check_fill(name, value):

@@ -2,6 +2,7 @@
 
 import functools
 
+import numpy as np
 import tensorflow as tf
 
 from augment import _validation, resize
@@ -93,7 +94,7 @@ def resize_crop(images, boxes, *, size, interpolation="bilinear", antialias=Fals
     Args:
         images: uint8 or float32, shape `(batch, height, width, channels)`; any size may be unknown.
         boxes: int32, shape `(batch, 4)`: top, left, height and width of each rectangle, in pixels,
-            inside the image; or `(4,)`, the same one for all.
+            inside the image (checked where it is known before); or `(4,)`, the same one for all.
         size: Height and width of the result, or one number for both.
         interpolation: `"nearest"`, `"bilinear"` or `"bicubic"`, as for `random_resized_crop`.
         antialias: As for `random_resized_crop`.
@@ -113,8 +114,7 @@ def resize_crop(images, boxes, *, size, interpolation="bilinear", antialias=Fals
     size = resize.check_size("size", size)
     resize.check_resize(interpolation, antialias)
     boxes = tf.cast(boxes, tf.int32)
-    if boxes.shape.rank not in (1, 2) or boxes.shape[-1] != 4:
-        raise ValueError(f"boxes must have the shape (batch, 4) or (4,), received: {boxes.shape}")
+    _check_boxes(boxes, images.shape)
     boxes = tf.broadcast_to(boxes, (tf.shape(images)[0], 4))
     windows = tf.broadcast_to(tf.constant([*size, 0, 0]), (tf.shape(images)[0], 4))
     return _run(images, boxes, windows, size, interpolation, antialias)
@@ -205,6 +205,29 @@ def _check_reflect(padding, shape):
                 "padding must be smaller than height and width for fill='reflect', received: "
                 f"{padding} for images of {shape[0]} x {shape[1]}"
             )
+
+
+def _check_boxes(boxes, shape):
+    """Raise `ValueError` if boxes do not fit images of this shape, as far as both are known."""
+    if boxes.shape.rank not in (1, 2) or boxes.shape[-1] != 4:
+        raise ValueError(f"boxes must have the shape (batch, 4) or (4,), received: {boxes.shape}")
+    if boxes.shape.rank == 2 and not boxes.shape[:1].is_compatible_with(shape[:1]):
+        raise ValueError(
+            f"boxes must be one for all images or {shape[0]}, one an image, received: "
+            f"{boxes.shape[0]}"
+        )
+    known = tf.get_static_value(boxes)
+    if known is None:
+        return
+    known = known.reshape(-1, 4).astype(np.int64)
+    first, sides = known[:, :2], known[:, 2:]
+    image = [np.inf if side is None else side for side in shape[1:3]]
+    bad = ((first < 0) | (sides < 1) | (first + sides > image)).any(axis=1)
+    if bad.any():
+        raise ValueError(
+            "boxes must be top, left, height and width of rectangles inside the images, received: "
+            f"{known[bad][0].tolist()} for images of {shape[1]} x {shape[2]}"
+        )
 
 
 def _check_evaluated(images):

@@ -244,19 +244,9 @@ def random_jpeg_quality(*, quality=(30, 95)):
     Source:
         ITU-T T.81 (JPEG); see `compress_jpeg`.
     """
-    low, high = _check_quality(quality)
+    low, high = _validation.check_spread("quality", quality, _validation.check_integer, 1, 100)
 
     def sample(draw):
         return {"quality": draw.integer("quality", low, high + 1)}
 
     return Operation(sample, compress_jpeg, scales="probability")
-
-
-def _check_quality(quality):
-    pair = quality if isinstance(quality, (tuple, list)) else (quality, quality)
-    if len(pair) != 2:
-        raise ValueError(f"quality must be an integer or two, received: {quality!r}")
-    low, high = (_validation.check_integer("quality", end, 1) for end in pair)
-    if not low <= high <= 100:
-        raise ValueError(f"quality must rise and be at most 100, received: {quality!r}")
-    return low, high

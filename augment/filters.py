@@ -42,7 +42,7 @@ def adjust_sharpness(image, factor):
 
 def _neighbourhood(image, dtype):
     """Return the sum of nine pixels, the middle one counted five times; wrong at the borders."""
-    height, width, channels = _sizes(image)
+    height, width, channels = _validation.image_sizes(image)
     # As one long line a neighbour is always the same number of values away, and XLA reads whole
     # vectors; at the borders it is a pixel of the next row.
     line, row = tf.reshape(image, [-1]), width * channels
@@ -58,7 +58,7 @@ def _neighbourhood(image, dtype):
 
 def _is_inside(image):
     """Return bool `(height, width, 1)`, false for the outermost pixels."""
-    height, width, _ = _sizes(image)
+    height, width, _ = _validation.image_sizes(image)
     rows, columns = tf.range(height), tf.range(width)
     rows = (rows > 0) & (rows < height - 1)
     columns = (columns > 0) & (columns < width - 1)
@@ -67,12 +67,6 @@ def _is_inside(image):
 
 def _first(image):
     return tf.reshape(image, [-1])[0]
-
-
-def _sizes(image):
-    """Return height, width and channels: Python integers where known, else int32 scalars."""
-    dynamic = tf.shape(image)
-    return [dynamic[axis] if size is None else size for axis, size in enumerate(image.shape)]
 
 
 def gaussian_blur(image, sigma, radius):
@@ -139,7 +133,7 @@ def _gaussian_weights(sigma, radius):
 def _weighted(padded, image, weights, axis, multiply):
     """Convolve the rows or columns of `(height, width * channels)`, extended by `_mirrored`."""
     radius = weights.shape[0]
-    height, width, channels = _sizes(image)
+    height, width, channels = _validation.image_sizes(image)
     step, size = (1, height) if axis == 0 else (channels, width * channels)
 
     def shifted(distance):
@@ -170,14 +164,14 @@ def _mirrored(image, radius, axis):
     Returns:
         `(height, width * channels)`, one of them larger by what was added.
     """
-    size = _sizes(image)[axis]
+    size = _validation.image_sizes(image)[axis]
     places = tf.range(-radius, 0), tf.range(size, size + radius)
     places = [place % (2 * size) for place in places]
     before, after = (tf.minimum(place, 2 * size - 1 - place) for place in places)
     opaque = _first(image)
 
     def lines(part):
-        return tf.reshape(part, [_sizes(part)[0], -1])
+        return tf.reshape(part, [_validation.image_sizes(part)[0], -1])
 
     # Written out one by one: a concatenation of gathers would be searched for every pixel.
     before = materialize(lines(tf.gather(image, before, axis=axis)), opaque)
@@ -221,8 +215,7 @@ def random_gaussian_blur(*, sigma=(0.1, 2.0)):
         >>> random_gaussian_blur(images, [0, 0], sigma=0.5)[0, 0, :, 0].numpy().tolist()
         [0, 11, 79, 11, 0]
     """
-    pair = sigma if isinstance(sigma, (tuple, list)) else (sigma, sigma)
-    low, high = _validation.check_interval("sigma", pair, 0, math.inf)
+    low, high = _validation.check_spread("sigma", sigma, _validation.check_number, 0, math.inf)
     radius = blur_radius(high)
 
     def sample(draw):

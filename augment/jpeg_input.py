@@ -32,7 +32,8 @@ def decode_random_resized_crop(
     seed it takes the rectangle that `random_resized_crop` takes from a batch of this image alone.
     At the edges of a rectangle colours may be a few levels off those of the whole image, since the
     decoder does not look beyond it to smooth them. Files that are no JPEGs (PNG, BMP, the first
-    frame of a GIF) are decoded whole, which takes longer, and then cropped.
+    frame of a GIF) are decoded whole, which takes longer, and then cropped. An EXIF orientation is
+    not applied, as TensorFlow's decoders do not: turn the pixels of such files before.
 
     Args:
         contents: The file's bytes, a string scalar.

@@ -171,7 +171,7 @@ def random_gaussian_noise(*, deviation=(0.0, 25.0)):
         >>> 9.5 < tf.math.reduce_std(noisy) < 10.5
         <tf.Tensor: shape=(), dtype=bool, numpy=True>
     """
-    low, high = _validation.check_interval("deviation", _pair(deviation), 0, 255)
+    low, high = _validation.check_spread("deviation", deviation, _validation.check_number, 0, 255)
 
     def sample(draw):
         return {
@@ -203,7 +203,7 @@ def random_shot_noise(*, photons=(10.0, 100.0)):
         Hendrycks and Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and
         Perturbations", 2019: 60, 25, 12, 5 and 3 photons.
     """
-    low, high = _validation.check_interval("photons", _pair(photons), 1, 1e6)
+    low, high = _validation.check_spread("photons", photons, _validation.check_number, 1, 1e6)
 
     def sample(draw):
         coarseness = draw.uniform("coarseness", high**-0.5, low**-0.5, neutral=0.0)
@@ -227,7 +227,7 @@ def random_salt_and_pepper_noise(*, share=(0.0, 0.05), salt=0.5):
         >>> noisy[0, 0, 0].numpy().tolist()
         [255]
     """
-    low, high = _validation.check_interval("share", _pair(share), 0, 1)
+    low, high = _validation.check_spread("share", share, _validation.check_number, 0, 1)
     salt = _validation.check_number("salt", salt, 0, 1)
 
     def sample(draw):
@@ -240,7 +240,3 @@ def random_salt_and_pepper_noise(*, share=(0.0, 0.05), salt=0.5):
         return add_salt_and_pepper_noise(image, share, salt, key)
 
     return Operation(sample, apply)
-
-
-def _pair(value):
-    return value if isinstance(value, (tuple, list)) else (value, value)

@@ -100,7 +100,7 @@ class Pipeline(Augmentation):
         self.jit_compile = jit_compile
         self.output_dtype = output_dtype
         self._strength = _Strength(_validation.check_number("strength", strength, 0, 1))
-        self._check_steps()
+        # Checks the arguments.
         self.program()
 
     @property
@@ -204,8 +204,9 @@ class Pipeline(Augmentation):
         store["strength"] = np.float64(self.strength)
 
     def load_own_variables(self, store):
-        """Take `strength` back."""
-        self.strength = float(np.asarray(store["strength"]))
+        """Take `strength` back; weights of a model without the layer leave it as it is."""
+        if "strength" in store:
+            self.strength = float(np.asarray(store["strength"]))
 
     def _check_steps(self):
         mixing = None
@@ -220,7 +221,9 @@ class Pipeline(Augmentation):
                     f"{type(mixing).__name__}"
                 )
 
-    def _make_program(self):
+    def program(self):
+        """Return the `Program` of the steps and arguments as they are now."""
+        self._check_steps()
         keys = tuple(step.key() for step in self.members)
         return shared_program(
             keys,

@@ -48,11 +48,25 @@ def policy_operation(text):
 def _keywords(arguments, text):
     try:
         call = ast.parse(f"policy{arguments}", mode="eval").body
-        if not isinstance(call.func, ast.Name) or call.args:
-            raise _unreadable(text)
-        return {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
     except SyntaxError:
         raise _unreadable(text) from None
+    names = [keyword.arg for keyword in call.keywords]
+    if not isinstance(call.func, ast.Name) or call.args or None in names:
+        raise _unreadable(text)
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"policy {text!r}: {name} must be given once")
+    return {keyword.arg: _value(keyword, text) for keyword in call.keywords}
+
+
+def _value(keyword, text):
+    try:
+        return ast.literal_eval(keyword.value)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"policy {text!r}: {keyword.arg} must be a plain value, text in quotes, received: "
+            f"{ast.unparse(keyword.value)}"
+        ) from None
 
 
 def _unreadable(text):

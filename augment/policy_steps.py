@@ -39,7 +39,7 @@ class StepTable:
         needed = [STEPS[name].kernel for name in self.names]
         return tuple(dict.fromkeys(["identity", *needed]))
 
-    def draw(self, draw, numbers, shares, chances=1.0, label=""):
+    def draw(self, draw, numbers, shares, chances=1.0):
         """Draw all that the loop needs for steps whose operations and magnitudes are known.
 
         Args:
@@ -47,18 +47,17 @@ class StepTable:
             numbers: int32, shape `(batch, ...)`; places in `names`.
             shares: float64 of the same shape, or a number: magnitudes as a share of the largest.
             chances: Likewise: chance that the step changes anything.
-            label: Makes the draws of one policy differ from those of another in the same operation.
 
         Returns:
             Dictionary of `branch` (int32), `argument` (float64), both of the shape of `numbers`,
             and `matrix` (float64), the same and `(3, 3)`.
         """
         shape = numbers.shape[1:]
-        argument = self._arguments(draw, numbers, shares, label)
+        argument = self._arguments(draw, numbers, shares)
         # An operation that has no strength of its own is done less often in place of less strongly.
         has_argument = self._pick(numbers, lambda _, magnitude: magnitude is not None)
         chances = chances * (draw.strength + (1.0 - draw.strength) * has_argument)
-        done = draw.chance(f"{label}done", chances, shape=shape)
+        done = draw.chance("done", chances, shape=shape)
         branches = [self.kernels.index(STEPS[name].kernel) for name in self.names]
         return {
             "branch": tf.where(done, tf.gather(branches, numbers), 0),
@@ -80,7 +79,7 @@ class StepTable:
 
         return self._pick(numbers, of)
 
-    def _arguments(self, draw, numbers, shares, label):
+    def _arguments(self, draw, numbers, shares):
         """Return the arguments, float64 of the shape of `numbers`: rounded, signed, shrunk."""
         field = functools.partial(self._pick_field, numbers)
         start, end = field("start"), field("end")
@@ -90,7 +89,7 @@ class StepTable:
         for whole, rounded in (("down", tf.floor), ("nearest", tf.round)):
             # A product such as 0.3 * 10 may lie a last bit below the whole number that it is.
             change = tf.where(field("whole", whole) > 0, rounded(change + 1e-9), change)
-        turned = draw.chance(f"{label}sign", 0.5 * field("signed"), shape=numbers.shape[1:])
+        turned = draw.chance("sign", 0.5 * field("signed"), shape=numbers.shape[1:])
         change = tf.where(turned, -change, change) * tf.sign(end - start)
         neutral = self._pick(numbers, lambda name, _: STEPS[name].neutral or 0.0)
         argument = neutral + draw.strength * (start + change - neutral)

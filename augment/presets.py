@@ -5,7 +5,7 @@ import difflib
 
 import keras
 
-from augment import layers
+from augment import _validation, layers
 from augment.pipeline import Pipeline
 
 # Mean of ImageNet's training images, which timm puts where nothing is.
@@ -218,7 +218,8 @@ def policy(name, *, classes=None, seed=None, value_range=(0, 255), **changes):
 
     Args:
         name: One of the above.
-        classes: Number of classes, for those that mix images; may be left out if labels are rows.
+        classes: Number of classes, for those that mix images (the others have no use for it); may
+            be left out if labels are rows.
         seed: Integer, or `None` for a random one.
         value_range: Lowest and highest value of float images.
         **changes: Arguments of the steps that are to have other values, such as `m=7`; for an
@@ -241,10 +242,13 @@ def policy(name, *, classes=None, seed=None, value_range=(0, 255), **changes):
     preset = PRESETS[_known("policy", name, PRESETS)]
     steps = {_step_name(layer): dict(arguments) for layer, arguments in preset.steps}
     made_by = {_step_name(layer): layer for layer, _ in preset.steps}
-    if classes is not None:
-        changes = {**changes, "classes": classes}
     for key, value in changes.items():
         _change(name, steps, made_by, key, value)
+    if classes is not None:
+        _validation.check_integer("classes", classes, 2)
+        for step, arguments in steps.items():
+            if "classes" in _arguments(made_by[step]):
+                arguments["classes"] = classes
     made = [getattr(layers, made_by[step])(**arguments) for step, arguments in steps.items()]
     return Policy(made, preset=name, seed=seed, value_range=value_range)
 

@@ -188,7 +188,9 @@ def random_multi_scale_crop(
         Zisserman, "Very Deep Convolutional Networks", 2014, section 3.1.
     """
     size = resize.check_size("size", size)
-    low, high = _check_lengths(shorter_side, size)
+    low, high = _validation.check_spread(
+        "shorter_side", shorter_side, resize.check_shorter_side, size
+    )
     resize.check_resize(interpolation, antialias)
     _validation.check_number("probability", probability, 0, 1)
 
@@ -210,14 +212,3 @@ def random_multi_scale_crop(
         )
 
     return Operation(sample, apply, size=size)
-
-
-def _check_lengths(shorter_side, size):
-    """Return the two lengths for the shorter side, or raise `ValueError`."""
-    pair = (shorter_side, shorter_side) if isinstance(shorter_side, int) else shorter_side
-    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-        raise ValueError(f"shorter_side must be one or two integers, received: {shorter_side!r}")
-    low, high = (resize.check_shorter_side("shorter_side", side, size) for side in pair)
-    if low > high:
-        raise ValueError(f"shorter_side must be in rising order, received: {shorter_side!r}")
-    return low, high

@@ -132,6 +132,8 @@ def sheet_rows(
     _validation.check_integer("seed", seed, 0)
     runner = _runner(augmentation, value_range)
     images = _validation.check_images(_as_batch(images), runner.value_range)
+    if not len(images):
+        raise ValueError("images must be at least one, received: none")
     if images.shape[3] not in (1, 3, 4):
         raise ValueError(f"images must have 1, 3 or 4 channels, received: {images.shape}")
     labels, names = _check_labels(labels, class_names, len(images))
@@ -230,15 +232,13 @@ def _program_runner(program, title, strength=1.0, value_range=None):
         changed = tf.cast(changed, tf.uint8) if images.dtype == tf.uint8 else changed
         return changed, targets
 
-    classes = [mix.classes for mix in program.mixes]
-    known = next((number for number in classes if number is not None), None)
     return _Runner(
         run,
         title,
         _validation.check_value_range(program.value_range or value_range or (0, 255)),
         needs_labels=bool(program.mixes),
-        needs_rows=bool(program.mixes) and known is None,
-        classes=known,
+        needs_rows=bool(program.mixes) and program.classes is None,
+        classes=program.classes,
     )
 
 

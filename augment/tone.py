@@ -239,7 +239,7 @@ def random_posterize(*, bits=(4, 8)):
         >>> random_posterize(images, [0, 0], bits=2)[0, 0, :, 0].numpy().tolist()
         [64, 192]
     """
-    low, high = _check_bits(bits)
+    low, high = _validation.check_spread("bits", bits, _validation.check_integer, 1, 8)
 
     def sample(draw):
         unit = draw.uniform("bits")
@@ -247,16 +247,6 @@ def random_posterize(*, bits=(4, 8)):
         return {"bits": tf.cast(tf.round(8 + draw.strength * (drawn - 8)), tf.int32)}
 
     return Operation(sample, posterize, each_pixel(posterize))
-
-
-def _check_bits(bits):
-    pair = bits if isinstance(bits, (tuple, list)) else (bits, bits)
-    if len(pair) != 2:
-        raise ValueError(f"bits must be an integer or two, received: {bits!r}")
-    low, high = (_validation.check_integer("bits", end, 1) for end in pair)
-    if not low <= high <= 8:
-        raise ValueError(f"bits must rise and be at most 8, received: {bits!r}")
-    return low, high
 
 
 @operation
@@ -272,8 +262,7 @@ def random_solarize(*, threshold=(0.0, 256.0)):
         >>> random_solarize(images, [0, 0], threshold=128)[0, 0, :, 0].numpy().tolist()
         [127, 55]
     """
-    pair = threshold if isinstance(threshold, (tuple, list)) else (threshold, threshold)
-    low, high = _validation.check_interval("threshold", pair, 0, 256)
+    low, high = _validation.check_spread("threshold", threshold, _validation.check_number, 0, 256)
 
     def sample(draw):
         return {"threshold": draw.uniform("threshold", low, high, neutral=256.0)}

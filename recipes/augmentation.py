@@ -53,7 +53,7 @@ def _transform(chosen, classes, class_weights):
 
 def check_augmentation(chosen: AugmentationConfig, image_shape: tuple[int, int, int]) -> None:
     """Raise `ConfigError` for what cannot be had, or not of such images."""
-    height, width, _ = image_shape
+    height, width, channels = image_shape
     if chosen.crop_fill == "reflect" and chosen.crop_padding >= min(height, width):
         raise ConfigError(
             "augmentation.crop_padding must be below height and width where "
@@ -65,6 +65,11 @@ def check_augmentation(chosen: AugmentationConfig, image_shape: tuple[int, int, 
     from augment.policy_spec import policy_operation
 
     try:
-        policy_operation(chosen.policy)
+        value = policy_operation(chosen.policy).arguments.get("value")
     except ValueError as error:
         raise ConfigError(f"augmentation.policy: {error}") from None
+    if isinstance(value, tuple) and len(value) != channels:
+        raise ConfigError(
+            f"augmentation.policy: value must be a number or one for each channel, {channels} in "
+            f"these images, received: {value}"
+        )

@@ -95,10 +95,10 @@ def test_other_numbers_of_channels_are_refused():
 @pytest.mark.parametrize(
     ("quality", "message"),
     [
-        (0, "quality must be an integer of at least 1"),
-        ((10, 101), "quality must rise and be at most 100"),
-        ((60, 50), "quality must rise and be at most 100"),
-        ((1, 2, 3), "quality must be an integer or two"),
+        (0, "quality must be an integer from 1 to 100, received: 0"),
+        ((10, 101), r"quality\[1\] must be an integer from 1 to 100, received: 101"),
+        ((60, 50), "quality must be in rising order"),
+        ((1, 2, 3), "quality must be a number or two numbers"),
         (50.5, "quality must be an integer"),
     ],
 )

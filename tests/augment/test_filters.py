@@ -158,7 +158,7 @@ def test_no_strength_changes_nothing():
     [
         (augment.random_sharpness, {"factor": -1}, "factor must be a number in"),
         (augment.random_sharpness, {"factor": (2, 1)}, "factor must be in rising order"),
-        (augment.random_gaussian_blur, {"sigma": -0.1}, r"sigma\[0\] must be a number in"),
+        (augment.random_gaussian_blur, {"sigma": -0.1}, "sigma must be a number in"),
         (augment.random_gaussian_blur, {"sigma": (2, 1)}, "sigma must be in rising order"),
     ],
 )

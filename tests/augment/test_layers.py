@@ -174,6 +174,22 @@ def test_layers_that_do_the_same_are_compiled_once():
     assert first.program() is not augment.Cutout(4).program()
 
 
+def test_what_is_changed_counts():
+    layer = augment.RandomBrightness(factor=(1, 1), seed=np.int64(3))
+    layer.factor = np.array([2, 2])
+    images = np.full((2, 4, 4, 1), 50, np.uint8)
+    assert (layer(images, training=True).numpy() == 100).all()
+    layer.factor = -1
+    with pytest.raises(ValueError, match="factor must be a number"):
+        layer(images)
+    with pytest.raises(AttributeError, match="seed"):
+        layer.seed = 4
+    assert json.dumps(layer.get_config()["seed"]) == "3"
+    pipeline = augment.Pipeline([augment.RandomFlip()])
+    pipeline.output_dtype = "float32"
+    assert pipeline(images).dtype == tf.float32
+
+
 def test_a_resizing_layer_needs_images_of_the_size_outside_of_training_too(random_images):
     layer = augment.RandomResizedCrop(size=8)
     images = random_images(2, 12, 8)

@@ -148,10 +148,10 @@ def test_values_stay_in_range():
 @pytest.mark.parametrize(
     ("operation", "arguments", "message"),
     [
-        (augment.random_gaussian_noise, {"deviation": -1}, r"deviation\[0\] must be a number in"),
+        (augment.random_gaussian_noise, {"deviation": -1}, "deviation must be a number in"),
         (augment.random_gaussian_noise, {"deviation": (9, 3)}, "deviation must be in rising order"),
-        (augment.random_shot_noise, {"photons": 0}, r"photons\[0\] must be a number in \[1"),
-        (augment.random_salt_and_pepper_noise, {"share": 1.5}, r"share\[0\] must be a number in"),
+        (augment.random_shot_noise, {"photons": 0}, r"photons must be a number in \[1"),
+        (augment.random_salt_and_pepper_noise, {"share": 1.5}, "share must be a number in"),
         (augment.random_salt_and_pepper_noise, {"salt": -0.1}, "salt must be a number in"),
     ],
 )

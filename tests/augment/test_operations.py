@@ -204,6 +204,40 @@ def test_operations_with_one_seed_are_not_correlated():
     assert np.abs(np.corrcoef(seen) - np.eye(5)).max() < 0.07
 
 
+@pytest.mark.parametrize(
+    ("function", "arguments", "name", "expected"),
+    [
+        (
+            augment.random_multi_scale_crop,
+            {"size": 8, "shorter_side": np.int64(16)},
+            "shorter_side",
+            16,
+        ),
+        (augment.random_rotation, {"value": np.array([1, 2, 3])}, "value", (1, 2, 3)),
+        (augment.random_gaussian_blur, {"sigma": np.array([0.5, 1])}, "sigma", (0.5, 1.0)),
+        (augment.random_posterize, {"bits": np.array([2, 3])}, "bits", (2, 3)),
+    ],
+)
+def test_arguments_may_be_arrays_as_those_of_layers(function, arguments, name, expected):
+    layer = getattr(augment, function.__name__.title().replace("_", ""))(**arguments)
+    for kept in (function.operation(**arguments).arguments, layer.get_config()):
+        assert kept[name] == expected
+        assert type(kept[name]) is type(expected)
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        functools.partial(augment.random_crop, padding=1),
+        augment.random_autocontrast,
+        lambda images, seed: augment.resize_crop(images, [0, 0, 2, 2], size=8),
+    ],
+)
+def test_no_images_become_no_images(operation):
+    found = operation(np.zeros((0, 8, 8, 3), np.uint8), [0, 0])
+    assert (found.shape, found.dtype) == ((0, 8, 8, 3), tf.uint8)
+
+
 @pytest.mark.parametrize("refuse", [augment.random_hue, augment.random_color_jitter])
 def test_an_error_leaves_nothing_behind(refuse):
     """A caching device left in the process's scope would break the next distribution strategy."""

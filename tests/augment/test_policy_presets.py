@@ -143,6 +143,9 @@ def test_changes():
     assert rand_augment.std == 0.5
     left_out = augment.policy("deit", seed=1, mixup_or_cutmix=None, random_erasing=None)
     assert len(left_out.members) == 3
+    left_out = augment.policy("deit", classes=5, seed=1, mixup_or_cutmix=None)
+    assert len(left_out.members) == 4
+    assert str(augment.policy("cifar", classes=5, seed=1)) == str(augment.policy("cifar", seed=1))
     inner = augment.policy("cifar-strong", seed=1, random_flip={"probability": 0.25})
     assert [step.probability for step in inner.members] == [1.0, 0.25, 1.0, 1.0]
     # The tables themselves stay as they are.
@@ -155,7 +158,7 @@ def test_changes():
         ("randagument", {}, "did you mean 'randaugment'. received: 'randagument'"),
         (3, {}, "policy must be 'randaugment' or"),
         ("cifar", {"pading": 2}, "argument of policy 'cifar' .* did you mean 'padding'"),
-        ("cifar", {"classes": 10}, "argument of policy 'cifar' must be"),
+        ("cifar", {"classes": 1}, "classes must be an integer of at least 2"),
         ("cifar", {"probability": 0.1}, "probability is an argument of random_crop and of random_"),
         ("cifar", {"random_crop": {"pad": 1}}, "random_crop of policy 'cifar' must be"),
         ("cifar", {"random_crop": 3}, "random_crop must be a dictionary or None, received: 3"),

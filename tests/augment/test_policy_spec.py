@@ -8,7 +8,7 @@ from augment.policy_spec import policy_operation
     [
         ("randaugment", "rand_augment", {"n": 2, "m": 9}),
         (" randaugment( n = 1 , m=5.5) ", "rand_augment", {"n": 1, "m": 5.5}),
-        ("randaugment(operations=['posterize'])", "rand_augment", {"operations": ["posterize"]}),
+        ("randaugment(operations=['posterize'])", "rand_augment", {"operations": ("posterize",)}),
         ("3-augment()", "three_augment", {}),
         ("trivialaugment", "trivial_augment_wide", {}),
         ("augmix(severity=2)", "aug_mix", {"severity": 2}),
@@ -31,7 +31,10 @@ def test_text_becomes_the_operation(text, name, arguments):
         ("", "a name with keyword arguments"),
         (7, "a name with keyword arguments"),
         ("randaugment(strength=2)", r"policy 'randaugment\(strength=2\)'.*strength"),
-        ("randaugment(n=open)", "malformed"),
+        ("randaugment(n=1, table=timm)", "table must be a plain value, text in quotes, .*: timm$"),
+        ("randaugment(m=3+4)", r"m must be a plain value, text in quotes, received: 3 \+ 4$"),
+        ("randaugment(n=1, n=2)", "n must be given once"),
+        ("randaugment(**{'n': 1})", "a name with keyword arguments"),
         ("randaugment(n=0)", "n must be"),
     ],
 )

@@ -200,5 +200,10 @@ class TestCenterCrop:
 def test_bad_images_and_boxes(random_images):
     with pytest.raises(ValueError, match=r"boxes must have the shape \(batch, 4\) or \(4,\)"):
         resize_crop(random_images(2), [0, 0, 4], size=4)
+    with pytest.raises(ValueError, match="boxes must be one for all images or 2, .* received: 3"):
+        resize_crop(random_images(2), [[0, 0, 4, 4]] * 3, size=4)
+    for box in ([-1, 0, 4, 4], [0, 5, 4, 4], [0, 0, 0, 4], [0, 0, 9, 4]):
+        with pytest.raises(ValueError, match=rf"inside the images, received: \{box} for .* 8 x 8"):
+            resize_crop(random_images(2), [[0, 0, 4, 4], box], size=4)
     with pytest.raises(TypeError, match="images must be uint8 or float32, received: float16"):
         resize_crop(random_images(2).astype(np.float16), [0, 0, 4, 4], size=4)

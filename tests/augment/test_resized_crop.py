@@ -208,10 +208,10 @@ class TestRandomMultiScaleCrop:
     @pytest.mark.parametrize(
         ("value", "message"),
         [
-            ((7, 9), "shorter_side must be at least the larger side of size, 8, received: 7"),
+            ((7, 9), r"shorter_side\[0\] must be at least the larger side of size, 8, received: 7"),
             ((12, 9), "shorter_side must be in rising order"),
-            ((8, 9, 10), "shorter_side must be one or two integers"),
-            (9.5, "shorter_side must be one or two integers, received: 9.5"),
+            ((8, 9, 10), "shorter_side must be a number or two numbers"),
+            (9.5, "shorter_side must be an integer of at least 1, received: 9.5"),
         ],
     )
     def test_bad_lengths(self, random_images, value, message):

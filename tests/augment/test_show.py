@@ -256,6 +256,7 @@ BAD = [
     ({"images": IMAGES[..., :2]}, ValueError, "images must have 1, 3 or 4 channels"),
     ({"images": [IMAGES[0], IMAGES[0, :4]]}, ValueError, "images must be of one size, received:"),
     ({"images": []}, ValueError, "images must be of one size, received: none"),
+    ({"images": IMAGES[:0]}, ValueError, "images must be at least one, received: none"),
     ({"images": IMAGES / 255}, TypeError, "received: float64"),
     ({"images": np.float32(IMAGES / 255)}, ValueError, r"say value_range=\(0, 1\)"),
     ({"augmentation": 3}, TypeError, "a function of .images, seed., received: 3"),

@@ -227,12 +227,12 @@ def test_strength_moves_draws_towards_no_change(strength):
 @pytest.mark.parametrize(
     ("operation", "arguments", "message"),
     [
-        (augment.random_posterize, {"bits": 0}, "bits must be an integer of at least 1"),
-        (augment.random_posterize, {"bits": (3, 9)}, "bits must rise and be at most 8"),
-        (augment.random_posterize, {"bits": (5, 4)}, "bits must rise and be at most 8"),
-        (augment.random_posterize, {"bits": (1, 2, 3)}, "bits must be an integer or two"),
+        (augment.random_posterize, {"bits": 0}, "bits must be an integer from 1 to 8"),
+        (augment.random_posterize, {"bits": (3, 9)}, r"bits\[1\] must be an integer from 1 to 8"),
+        (augment.random_posterize, {"bits": (5, 4)}, "bits must be in rising order"),
+        (augment.random_posterize, {"bits": (1, 2, 3)}, "bits must be a number or two numbers"),
         (augment.random_posterize, {"bits": 4.5}, "bits must be an integer"),
-        (augment.random_solarize, {"threshold": -1}, r"threshold\[0\] must be a number in \[0"),
+        (augment.random_solarize, {"threshold": -1}, r"threshold must be a number in \[0"),
         (augment.random_solarize, {"threshold": (9, 3)}, "threshold must be in rising order"),
         (augment.random_autocontrast, {"cutoff": 50}, "cutoff must be a number in"),
         (augment.random_invert, {"probability": 2}, "probability must be a number in"),

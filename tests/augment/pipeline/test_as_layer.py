@@ -79,6 +79,18 @@ class TestAsLayer:
         again.load_weights(tmp_path / "model.weights.h5")
         assert again.layers[0].strength == 1.0
 
+    def test_it_takes_the_weights_of_a_model_without_it(self, tmp_path):
+        def dense(*steps):
+            return keras.Sequential(
+                [keras.Input((2, 2, 1)), *steps, keras.layers.Flatten(), keras.layers.Dense(2)]
+            )
+
+        plain, augmented = dense(), dense(augment.Pipeline([augment.RandomFlip()], strength=0.5))
+        plain.save_weights(tmp_path / "plain.weights.h5")
+        augmented.load_weights(tmp_path / "plain.weights.h5")
+        np.testing.assert_array_equal(augmented.get_weights()[0], plain.get_weights()[0])
+        assert augmented.layers[0].strength == 0.5
+
     def test_a_model_learns_from_a_mapped_dataset(self, data, batched):
         pipeline = augment.Pipeline([augment.RandomFlip(), augment.MixUp(classes=CLASSES)], seed=1)
         inputs, scale = keras.Input((8, 8, 3)), keras.layers.Rescaling(1 / 128, -1)

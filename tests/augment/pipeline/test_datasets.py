@@ -153,6 +153,11 @@ class TestBadInput:
             (["flip"], TypeError, "steps must be layers of augment, received: 'flip'"),
             ([keras.layers.Flatten()], TypeError, "steps must be layers of augment"),
             ([augment.MixUp(), augment.Cutout(3)], ValueError, "received: Cutout after MixUp"),
+            (
+                [augment.MixUp(classes=4), augment.MixUp(), augment.CutMix(classes=3)],
+                ValueError,
+                "classes must be the same in all mixes, received: 4 and 3",
+            ),
         ],
     )
     def test_steps(self, steps, error, message):
