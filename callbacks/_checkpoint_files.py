@@ -128,3 +128,26 @@ def read_newest(directory: Path, say: Callable[[str], None]):
         except UnreadableCheckpoint as error:
             say(f"{path} cannot be read ({error}): going back to the one before")
     return None
+
+
+def read_best(directory: Path, epoch: int | None, say: Callable[[str], None]):
+    """Return epoch, path, values and groups of the best epoch's checkpoint, or `None`.
+
+    Args:
+        directory: The folder.
+        epoch: The best, counted from 1; `None` for what the newest checkpoint says.
+        say: As for `read_newest`.
+
+    Raises:
+        ValueError: If it cannot be read.
+    """
+    if epoch is None:
+        newest = read_newest(directory, say)
+        epoch = newest and newest[1]["best"][1]
+    if epoch is None:
+        return None
+    path = directory / checkpoint_name(epoch, 0)
+    try:
+        return epoch, path, *read_checkpoint(path)
+    except UnreadableCheckpoint as error:
+        raise ValueError(f"the best checkpoint cannot be read: {path} ({error})") from error

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from callbacks._layers import numbered, walk
 from callbacks._optimizers import inner_optimizer
 
 
@@ -20,11 +21,10 @@ class Tap:
     def __init__(self, model, every, step):
         self.optimizer = model.optimizer
         self.every = every
-        # Not part of a layer's name: Keras counts it up from model to model.
-        self._prefix = f"{model.name}/"
+        self._names = _layer_names(model)
         self.sizes = {}
         for variable in model.trainable_variables:
-            name = self._layer_of(variable)
+            name = self._names[id(variable)]
             self.sizes[name] = self.sizes.get(name, 0) + math.prod(variable.shape)
         # Rows enough for all measurements from one reading to the next.
         self.rows = (every + model.steps_per_execution) // every + 1
@@ -77,7 +77,7 @@ class Tap:
         """Return the loss scale and the norm of each layer, float32."""
         scale = self._scale()
         pairs = [
-            (self._layer_of(variable), tf.cast(tf.convert_to_tensor(grad), "float32"))
+            (self._names[id(variable)], tf.cast(tf.convert_to_tensor(grad), "float32"))
             for grad, variable in zip(grads, variables, strict=True)
             if grad is not None
         ]
@@ -97,10 +97,19 @@ class Tap:
             return tf.cast(self.optimizer.scale_loss(tf.constant(1.0)), "float32")
         return tf.constant(float(inner_optimizer(self.optimizer).loss_scale_factor or 1.0))
 
-    def _layer_of(self, variable):
-        """Return the path of the layer that holds a variable, inside the model."""
-        path = variable.path.removeprefix(self._prefix)
-        return path.rpartition("/")[0] or path
+
+def _layer_names(model):
+    """Return, by the `id` of each weight, the path inside the model of the layer that holds it."""
+    # Each layer before those that it holds, so that the innermost has the last word.
+    holders = {id(weight): id(layer) for layer in walk(model) for weight in layer.weights}
+    places = {}
+    for weight in model.weights:
+        # Not part of a layer's name: Keras counts it up from model to model.
+        path = weight.path.removeprefix(f"{model.name}/")
+        places[id(weight)] = path.rpartition("/")[0] or path, holders[id(weight)]
+    layers = list(dict.fromkeys(places.values()))
+    names = dict(zip(layers, numbered(path for path, _ in layers), strict=True))
+    return {weight: names[place] for weight, place in places.items()}
 
 
 def _variable(shape, dtype):

@@ -1,6 +1,7 @@
 """Walks over the layers of a model, nested models and composite layers opened."""
 
-from collections.abc import Iterator
+import collections
+from collections.abc import Iterable, Iterator
 
 import keras
 
@@ -50,3 +51,20 @@ def frozen_weights(model: keras.Model) -> set[int]:
             still = not layer.trainable and not weight.trainable
             (frozen if still else moving).add(id(weight))
     return frozen - moving
+
+
+def numbered(names: Iterable[str]) -> list[str]:
+    """Return names of which one that comes again has its number behind it.
+
+    Layers of different branches may have one path.
+
+    Example:
+        >>> numbered(["dense", "conv", "dense"])
+        ['dense', 'conv', 'dense#2']
+    """
+    seen = collections.Counter()
+    found = []
+    for name in names:
+        seen[name] += 1
+        found.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
+    return found

@@ -2,12 +2,25 @@
 
 import keras
 
-# What `Validation` adds to the logs of an epoch.
-VALIDATION_NAMES = ("val_loss", "val_accuracy", "val_ece", "val_worst_recall")
-# What `CalibrationMonitor` measures; it logs each with `val_` before its name.
-CALIBRATION_NAMES = (
-    *("ece", "adaptive_ece", "classwise_ece", "mce", "brier", "nll", "temperature", "ece_noise"),
-)
+from callbacks._predictions import check_labels, check_shape
+
+
+def check_model(model: keras.Model, labels) -> None:
+    """Raise unless labels are classes of a model's outputs, as far as their shape is known."""
+    shape = getattr(model, "output_shape", None) if model.built else None
+    if isinstance(shape, tuple) and isinstance(shape[-1], int):
+        shape = (len(labels), *shape[1:])
+        check_shape(shape, "the model's outputs")
+        check_labels(labels, shape)
+
+
+def contradicts(who: str, from_logits: bool) -> ValueError:
+    """Return the error of a callback whose `from_logits` is not true of the model."""
+    given = "probabilities" if from_logits else "logits"
+    return ValueError(
+        f"{who} has from_logits={from_logits}, but the model gives {given}: "
+        f"say from_logits={not from_logits}"
+    )
 
 
 class EpochMeasures(keras.callbacks.Callback):

@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 
-from callbacks._measured import CALIBRATION_NAMES, VALIDATION_NAMES
+from callbacks._measure_names import CALIBRATION_NAMES, VALIDATION_NAMES
 
 # A metric whose name holds one of these words grows, or shrinks, as the model gets better.
 _GROWING = frozenset(
@@ -95,8 +95,20 @@ class Monitored:
         known = sorted(logs)
         return (
             f"{self._who} monitors {name!r}, which training does not report "
-            f"(it reports {', '.join(known)}){_nearest(name, [*known, *_ADDED])}"
+            f"(it reports {', '.join(known)}){_remedy(name, known)}"
         )
+
+
+def _remedy(name, known):
+    could_be = name in _ADDED or name.removeprefix("val_") in known
+    if could_be and name.startswith("val_"):
+        return (
+            "; give fit validation_data, or name Validation before this callback; "
+            "validation_freq must be 1"
+        )
+    if could_be:
+        return "; name the callback that adds it before this one"
+    return _nearest(name, [*known, *_ADDED])
 
 
 def _nearest(name, known):

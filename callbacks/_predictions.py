@@ -43,13 +43,18 @@ these logits? softmax() turns them into probabilities
     return probabilities, check_labels(labels, probabilities.shape)
 
 
-def check_scores(scores, name):
-    """Raise unless `scores` has shape (images, classes) and is finite."""
-    if scores.ndim != 2 or scores.shape[0] < 1 or scores.shape[1] < 2:
+def check_shape(shape, name):
+    """Raise unless a shape is (images, classes), with at least one image and two classes."""
+    if len(shape) != 2 or shape[0] < 1 or shape[1] < 2:
         raise ValueError(
             f"{name} must have shape (images, classes) with at least one image and two classes, "
-            f"received shape {scores.shape}"
+            f"received shape {shape}"
         )
+
+
+def check_scores(scores, name):
+    """Raise unless `scores` has shape (images, classes) and is finite."""
+    check_shape(scores.shape, name)
     bad = ~np.isfinite(scores).all(axis=1)
     if bad.any():
         raise ValueError(
@@ -58,14 +63,21 @@ def check_scores(scores, name):
         )
 
 
-def check_labels(labels, shape):
-    """Return labels as int64; raise unless they fit scores of this shape."""
+def check_indices(labels, shape=None):
+    """Return labels as an array; raise unless they are one integer an image, of this shape."""
     labels = np.asarray(labels)
-    if labels.shape != shape[:1] or not np.issubdtype(labels.dtype, np.integer):
+    fits = labels.ndim == 1 if shape is None else labels.shape == shape
+    if not fits or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(
-            f"labels must be integers of shape {shape[:1]}, one class index an image, "
+            f"labels must be integers of shape {shape or '(images,)'}, one class index an image, "
             f"received {labels.dtype} of shape {labels.shape}"
         )
+    return labels
+
+
+def check_labels(labels, shape):
+    """Return labels as int64; raise unless they fit scores of this shape."""
+    labels = check_indices(labels, shape[:1])
     lowest, highest = int(labels.min()), int(labels.max())
     if lowest < 0 or highest >= shape[1]:
         raise ValueError(f"labels must lie in 0 to {shape[1] - 1}, received {lowest} to {highest}")

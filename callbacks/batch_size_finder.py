@@ -14,6 +14,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from callbacks._arguments import whole
 from callbacks._batch_trial import Part, process_bytes, spec_batch, timed_steps
 from callbacks._layers import walk
 from callbacks._optimizers import inner_optimizer
@@ -163,8 +164,7 @@ def find_batch_size(
               1    512 MiB     812.4
         ...
     """
-    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-        raise ValueError(f"limit must be an integer of 1 or more, received: {limit!r}")
+    limit = whole("limit", limit, 1)
     if memory_budget is not None and not memory_budget > 0:
         raise ValueError(f"memory_budget must be bytes, above 0, received: {memory_budget!r}")
     if not model.compiled:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from callbacks._arguments import whole
 from callbacks._predictions import check_predictions
 from callbacks.temperature import (
     TEMPERATURE_BOUNDS,
@@ -81,7 +82,7 @@ def reliability_bins(probabilities, labels, bins=15):
         Guo et al., "On Calibration of Modern Neural Networks", 2017, section 2.
     """
     confidence, correct = _top_label(probabilities, labels)
-    count, mean_confidence, accuracy = _bin_means(confidence, correct, _check_bins(bins))
+    count, mean_confidence, accuracy = _bin_means(confidence, correct, whole("bins", bins, 1))
     edges = np.linspace(0.0, 1.0, bins + 1)
     return {
         "lower": edges[:-1],
@@ -117,7 +118,7 @@ def expected_calibration_error(probabilities, labels, bins=15):
         Naeini et al., 2015; Guo et al., 2017, equation 5.
     """
     confidence, correct = _top_label(probabilities, labels)
-    return _calibration_error(confidence, correct, _check_bins(bins))
+    return _calibration_error(confidence, correct, whole("bins", bins, 1))
 
 
 def maximum_calibration_error(probabilities, labels, bins=15):
@@ -142,7 +143,7 @@ def maximum_calibration_error(probabilities, labels, bins=15):
         Guo et al., 2017, equation 6.
     """
     confidence, correct = _top_label(probabilities, labels)
-    _, mean_confidence, accuracy = _bin_means(confidence, correct, _check_bins(bins))
+    _, mean_confidence, accuracy = _bin_means(confidence, correct, whole("bins", bins, 1))
     return float(np.nanmax(np.abs(accuracy - mean_confidence)))
 
 
@@ -174,7 +175,7 @@ def adaptive_calibration_error(probabilities, labels, bins=15):
     """
     confidence, correct = _top_label(probabilities, labels)
     order = np.argsort(confidence, kind="stable")
-    groups = np.array_split(order, _check_bins(bins))
+    groups = np.array_split(order, whole("bins", bins, 1))
     gaps = [abs(correct[group].sum() - confidence[group].sum()) for group in groups]
     return float(sum(gaps) / len(order))
 
@@ -202,7 +203,7 @@ def classwise_calibration_error(probabilities, labels, bins=15):
         Kull et al., "Beyond temperature scaling", 2019, equation 2.
     """
     probabilities, labels = check_predictions(probabilities, labels)
-    bins = _check_bins(bins)
+    bins = whole("bins", bins, 1)
     errors = [
         _calibration_error(probabilities[:, index], labels == index, bins)
         for index in range(probabilities.shape[1])
@@ -297,7 +298,7 @@ def ece_noise_floor(probabilities, bins=15, repeats=200, seed=0):
     if repeats < 1:
         raise ValueError(f"repeats must be at least 1, received: {repeats!r}")
     confidence = np.minimum(probabilities.max(axis=1), 1.0)
-    bins = _check_bins(bins)
+    bins = whole("bins", bins, 1)
     index = _bin_index(confidence, bins)
     expected = np.bincount(index, confidence, bins)
     generator = np.random.default_rng(seed)
@@ -307,12 +308,6 @@ def ece_noise_floor(probabilities, bins=15, repeats=200, seed=0):
         errors[repeat] = np.abs(np.bincount(index, correct, bins) - expected).sum()
     errors /= len(confidence)
     return NoiseFloor(mean=float(errors.mean()), upper=float(np.quantile(errors, 0.95)))
-
-
-def _check_bins(bins):
-    if not isinstance(bins, (int, np.integer)) or bins < 1:
-        raise ValueError(f"bins must be an integer of at least 1, received: {bins!r}")
-    return int(bins)
 
 
 def _top_label(probabilities, labels):

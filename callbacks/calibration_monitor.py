@@ -3,7 +3,9 @@
 import numpy as np
 
 from callbacks import calibration
-from callbacks._measured import CALIBRATION_NAMES, EpochMeasures
+from callbacks._arguments import whole
+from callbacks._measure_names import CALIBRATION_NAMES
+from callbacks._measured import EpochMeasures
 
 
 def calibration_measures(probabilities, labels, bins=15) -> dict[str, float]:
@@ -72,9 +74,7 @@ class CalibrationMonitor(EpochMeasures):
 
     def __init__(self, validation, bins=15):
         super().__init__(validation)
-        if not isinstance(bins, int) or bins < 1:
-            raise ValueError(f"bins must be an integer of at least 1, received: {bins!r}")
-        self.bins = bins
+        self.bins = whole("bins", bins, 1)
 
     def on_epoch_end(self, epoch, logs=None):
         """Measure the newest predictions."""

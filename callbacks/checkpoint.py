@@ -10,16 +10,15 @@ import keras
 import tensorflow as tf
 
 from callbacks._checkpoint_files import (
-    UnreadableCheckpoint,
     checkpoint_files,
     checkpoint_name,
-    read_checkpoint,
+    read_best,
     read_newest,
     remove_leftovers,
     remove_others,
     write_checkpoint,
 )
-from callbacks._monitoring import better_direction
+from callbacks._monitoring import Monitored, better_direction
 from callbacks._resume_data import EpochData, skip_first
 from callbacks._resume_states import (
     callback_state,
@@ -220,20 +219,21 @@ class Checkpoint(keras.callbacks.Callback):
     def restore_best(self, model: keras.Model) -> int:
         """Put the variables of the best epoch back into a model; return that epoch, from 1.
 
+        They are the raw ones, also where a `WeightAverage` was what `monitor` measured: for the
+        averaged ones give `EarlyStopping` the `average`.
+
         Raises:
             ValueError: If there is none, or it is of another model.
         """
-        if self.best_epoch is None:
-            raise ValueError(f"no epoch in {self.directory} had a finite {self.monitor!r}")
-        path = self.directory / checkpoint_name(self.best_epoch, 0)
-        try:
-            values, groups = read_checkpoint(path)
-        except UnreadableCheckpoint as error:
-            raise ValueError(f"the best checkpoint cannot be read: {path} ({error})") from error
+        found = read_best(self.directory, self.best_epoch, self.say)
+        if found is None:
+            measure = repr(self.monitor) if self.monitor else "measure that was monitored"
+            raise ValueError(f"no epoch in {self.directory} had a finite {measure}")
+        epoch, path, values, groups = found
         expected = {"model": variables_signature(model.variables)}
         check_signatures(values["signatures"], expected, path)
         assign_all(model.variables, groups.get("model", []))
-        return self.best_epoch
+        return epoch
 
     def files(self) -> list[Path]:
         """Return the checkpoints, oldest first."""
@@ -357,12 +357,7 @@ class Checkpoint(keras.callbacks.Callback):
         self._write(history_state(getattr(self.model, "history", None), epoch, logs))
 
     def _judge(self, logs):
-        if self.monitor not in logs:
-            raise ValueError(
-                f"Checkpoint monitors {self.monitor!r}, which training does not report "
-                f"(it reports {', '.join(sorted(logs))})"
-            )
-        value = float(logs[self.monitor])
+        value = Monitored("Checkpoint", [self.monitor]).value(self.monitor, logs)
         sign = 1 if self.mode == "max" else -1
         if math.isfinite(value) and (self.best is None or sign * value > sign * self.best):
             self.best, self.best_epoch = value, self.epochs_done

@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from callbacks._arguments import whole
+
 Schedule = keras.optimizers.schedules.LearningRateSchedule
 
 
@@ -36,7 +38,7 @@ class CosineCycles(Schedule):
     def __init__(self, peak, cycle_steps, *, final=0.0, name="cosine_cycles"):
         if not peak > 0:
             raise ValueError(f"peak must be positive, received: {peak!r}")
-        _check_cycle(cycle_steps)
+        cycle_steps = whole("cycle_steps", cycle_steps, 1)
         if not 0 <= final <= peak:
             raise ValueError(f"final must be between 0 and peak, received: {final!r}")
         self.peak = peak
@@ -103,7 +105,7 @@ class AveragingRate(Schedule):
         if final is not None:
             if not final > 0:
                 raise ValueError(f"final must be positive, received: {final!r}")
-            _check_cycle(cycle_steps)
+            cycle_steps = whole("cycle_steps", cycle_steps, 1)
         self.before = before
         self.start = start
         self.rate = rate
@@ -143,8 +145,3 @@ class AveragingRate(Schedule):
         if isinstance(config["before"], dict):
             config["before"] = keras.optimizers.schedules.deserialize(config["before"])
         return cls(**config)
-
-
-def _check_cycle(steps):
-    if not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"cycle_steps must be an integer of at least 1, received: {steps!r}")

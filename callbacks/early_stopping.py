@@ -12,11 +12,11 @@ from callbacks.stopping_criteria import check_class_counts, standard_error
 class EarlyStopping(keras.callbacks.Callback):
     """Stop when a measure no longer improves; end on the weights of the best epoch.
 
-    Unlike the stock callback: a measure that does not exist raises after the first batch instead of
-    warning for ever; a value that is not finite never becomes the best; the best weights are
-    restored whether or not training stopped early; with `average`, they are the averaged ones,
-    those that were measured; and its state can be saved and restored. Another `fit` with the same
-    callback begins again.
+    Unlike the stock callback: a measure that does not exist raises, after the first batch or, where
+    that cannot tell, the first epoch, instead of warning for ever; a value that is not finite never
+    becomes the best; the best weights are restored whether or not training stopped early; with
+    `average`, they are the averaged ones, those that were measured; and its state can be saved and
+    restored. Another `fit` with the same callback begins again.
 
     Args:
         monitor: Name in the epoch's logs.
@@ -47,8 +47,8 @@ class EarlyStopping(keras.callbacks.Callback):
         reason: A sentence that says what was done, after training.
 
     Raises:
-        ValueError: For a wrong argument; or after the first batch, if training will report no
-            `monitor` or a guard's.
+        ValueError: For a wrong argument; if training can report no `monitor` or a guard's, after
+            the first batch; if an epoch, such as one without validation, reports none, at its end.
 
     Example:
         >>> stopping = EarlyStopping("loss", patience=3)

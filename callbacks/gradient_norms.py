@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
+from callbacks._arguments import whole
 from callbacks._gradient_tap import Tap
 
 # Measurements before the median is trusted, and in a row before a layer counts as vanishing.
@@ -116,8 +117,6 @@ class GradientNorms(keras.callbacks.Callback):
 
     def __init__(self, *, every=10, explosion=10.0, vanishing=1e-6, window=100, by_layer=False):
         super().__init__()
-        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
-            raise ValueError(f"every must be an integer of 1 or more, received: {every!r}")
         if not explosion > 1:
             raise ValueError(f"explosion must be above 1, received: {explosion!r}")
         if vanishing is not None and not 0 <= vanishing < 1:
@@ -126,7 +125,7 @@ class GradientNorms(keras.callbacks.Callback):
             )
         if not window >= _ENOUGH:
             raise ValueError(f"window must be {_ENOUGH} or more, received: {window!r}")
-        self.every = every
+        self.every = whole("every", every, 1)
         self.explosion = explosion
         self.vanishing = vanishing
         self.window = window

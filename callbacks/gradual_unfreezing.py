@@ -4,7 +4,9 @@ import warnings
 
 import keras
 
+from callbacks._arguments import whole
 from callbacks._layers import walk
+from callbacks._optimizers import inner_optimizer, settings
 
 
 def stage_of_epoch(starts, epoch: int) -> int | None:
@@ -34,6 +36,7 @@ def continued_optimizer(
     Raises:
         ValueError: If some variables were exempted with `exclude_from_weight_decay`, which Keras
             does not keep among an optimizer's settings.
+        TypeError: If its learning rate cannot be rebuilt from its configuration.
 
     Example:
         >>> first, second = keras.Variable([1.0], name="a"), keras.Variable([1.0], name="b")
@@ -44,7 +47,7 @@ def continued_optimizer(
         >>> int(new.iterations.numpy()), len(new.variables) - len(old.variables)
         (1, 1)
     """
-    fresh = type(optimizer).from_config(optimizer.get_config())
+    fresh = type(optimizer).from_config(settings(optimizer))
     fresh.build(variables)
     if _exempted(optimizer) and not _exempted(fresh):
         raise ValueError(
@@ -108,10 +111,8 @@ class GradualUnfreezing(keras.callbacks.Callback):
         super().__init__()
         if not stages:
             raise ValueError(f"stages must hold at least one epoch, received: {stages!r}")
-        for epoch in stages:
-            if isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 0:
-                raise ValueError(f"stages must begin at epochs of 0 or more, received: {epoch!r}")
-        self.stages = dict(sorted(stages.items()))
+        starts = {whole("the epoch of a stage", epoch, 0): what for epoch, what in stages.items()}
+        self.stages = dict(sorted(starts.items()))
         self.optimizer = optimizer
         self.stage = None
 
@@ -168,8 +169,7 @@ class GradualUnfreezing(keras.callbacks.Callback):
     def _new_optimizer(self, previous, stage):
         if self.optimizer is not None:
             return self.optimizer(self.model, stage)
-        if isinstance(previous, keras.optimizers.LossScaleOptimizer):
-            previous = previous.inner_optimizer  # compile wraps the new one
+        previous = inner_optimizer(previous)  # compile wraps the new one
         variables = self.model.trainable_variables
         if not previous.built:
             previous.build(variables)

@@ -7,6 +7,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from callbacks._arguments import whole
+from callbacks._optimizers import configuration
 from callbacks.files import atomic_path
 
 # Training stops once the smoothed loss is this many times the lowest.
@@ -177,6 +179,7 @@ def find_learning_rate(
     Raises:
         ValueError: If an argument is out of range, the model is not compiled, or its loss is not
             finite in the first steps.
+        TypeError: If the learning rate is a schedule without `get_config`.
 
     Example:
         >>> model = keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(1)])
@@ -191,8 +194,7 @@ def find_learning_rate(
     """
     if not 0 < low < high < math.inf:
         raise ValueError(f"low and high must be rising positive numbers, received: {low}, {high}")
-    if not isinstance(steps, int) or steps < 20:
-        raise ValueError(f"steps must be an integer of at least 20, received: {steps!r}")
+    steps = whole("steps", steps, 20)
     if not model.compiled:
         raise ValueError("find_learning_rate needs a compiled model: call model.compile() first")
     rates = np.geomspace(low, high, steps)
@@ -249,7 +251,7 @@ def _twin(optimizer, rate):
         return keras.optimizers.LossScaleOptimizer(
             inner, dynamic_growth_steps=config["dynamic_growth_steps"], **scale
         )
-    return type(optimizer).from_config({**optimizer.get_config(), "learning_rate": rate})
+    return type(optimizer).from_config({**configuration(optimizer), "learning_rate": rate})
 
 
 def _drawing(found):

@@ -11,8 +11,8 @@ from callbacks._layers import walk
 
 # What a layer needs to have to be handled as batch normalisation.
 _STATISTICS = ("moving_mean", "moving_variance", "momentum")
-# An impossible variance, halved by each use of a layer at momentum 0.5.
-_MARK = 1e30
+# Impossible variances, halved by each use of a layer at momentum 0.5; the second for float16.
+_MARK, _SMALL_MARK = 1e30, 2.0**15
 
 
 class PooledMoments:
@@ -183,13 +183,18 @@ class Reestimation:
     def _used(self, inputs):
         """Return the layers that one training step updates; raise if it updates one repeatedly."""
         before = [layer.moving_variance.numpy() for layer in self.layers]
-        for layer in self.layers:
-            layer.moving_variance.assign(np.full(layer.moving_variance.shape, _MARK))
+        marks = [
+            _SMALL_MARK if layer.moving_variance.dtype == "float16" else _MARK
+            for layer in self.layers
+        ]
+        for layer, mark in zip(self.layers, marks, strict=True):
+            layer.moving_variance.assign(np.full(layer.moving_variance.shape, mark))
         self._set_momentum(0.5)
         self.model(inputs, training=True)
         used = []
-        for layer, variance in zip(self.layers, before, strict=True):
-            uses = round(float(np.log2(_MARK / layer.moving_variance.numpy().max())))
+        for layer, mark, variance in zip(self.layers, marks, before, strict=True):
+            # The channel that the variance of the batch has moved least.
+            uses = round(float(np.log2(mark / layer.moving_variance.numpy().min())))
             # A layer in inference mode goes on to normalise by it.
             layer.moving_variance.assign(variance)
             if uses > 1:

@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from callbacks._monitoring import Monitored, better_direction
-from callbacks._optimizers import inner_optimizer
+from callbacks._optimizers import inner_optimizer, settings
 
 
 @dataclass(frozen=True)
@@ -114,9 +114,10 @@ class ReduceOnPlateau(keras.callbacks.Callback):
     reductions go on from there; but another `fit` with the same callback waits for a plateau of its
     own. The rate of each epoch goes into its logs as `learning_rate`.
 
-    Unlike the stock callback: a monitor that does not exist raises after the first batch instead of
-    warning for ever; a value that is not finite never becomes the best; all epochs of the cooldown
-    count as such; and its state can be saved and restored.
+    Unlike the stock callback: a monitor that does not exist raises, after the first batch or, where
+    that cannot tell, the first epoch, instead of warning for ever; a value that is not finite never
+    becomes the best; all epochs of the cooldown count as such; and its state can be saved and
+    restored.
 
     Args:
         monitor: Name in the epoch's logs.
@@ -136,8 +137,8 @@ class ReduceOnPlateau(keras.callbacks.Callback):
         reason: A sentence that says what was done, after training.
 
     Raises:
-        ValueError: For a wrong argument; or after the first batch, if training will report no
-            `monitor`.
+        ValueError: For a wrong argument; if training can report no `monitor`, after the first
+            batch; if an epoch, such as one without validation, reports none, at its end.
         TypeError: When training begins, if the rate is neither a number nor a schedule.
 
     Example:
@@ -191,6 +192,8 @@ class ReduceOnPlateau(keras.callbacks.Callback):
         self._optimizer = None
         # The schedule of the optimizer, or None for a plain number.
         self._scaled = None
+        # The newest rate that was seen or set.
+        self._last = None
         self._restored = False
         self._monitored = Monitored("ReduceOnPlateau", [monitor], added)
         self._begin()
@@ -218,23 +221,21 @@ class ReduceOnPlateau(keras.callbacks.Callback):
 
     def _attach(self):
         optimizer = inner_optimizer(self.model.optimizer)
-        rate = optimizer.get_config()["learning_rate"]
-        self._optimizer, self._scaled = optimizer, None
-        if isinstance(rate, dict):
-            with self.model.distribute_strategy.scope():
-                self._scaled = _scaled(rate)
+        with self.model.distribute_strategy.scope():
+            rate = settings(optimizer)["learning_rate"]
+            self._scaled = _scaled(rate)
+        self._optimizer = optimizer
+        if self._scaled is not None:
             if self._restored:
                 self._scaled.factor.assign(self.factor_now)
             self.factor_now = float(ops.convert_to_numpy(self._scaled.factor.value))
             optimizer.learning_rate = self._scaled
             # The step may have been traced with the schedule alone.
             self.model.make_train_function(force=True)
-        elif not isinstance(rate, float):
-            raise TypeError(
-                "ReduceOnPlateau takes a learning rate that is a number or a LearningRateSchedule, "
-                f"received: {rate!r}"
-            )
-        self._restored = False
+        elif not self._restored and rate != self._last:
+            # Not the reduced rate, carried over: this one is whole.
+            self.factor_now = 1.0
+        self._restored, self._last = False, self._rate()
 
     def on_train_batch_end(self, batch, logs=None):
         """Look, once, whether what is monitored can exist at all."""
@@ -244,7 +245,7 @@ class ReduceOnPlateau(keras.callbacks.Callback):
         """Compare, remember, perhaps reduce."""
         logs = {} if logs is None else logs
         value = self._monitored.value(self.monitor, logs)
-        logs["learning_rate"] = self._rate()
+        logs["learning_rate"] = self._last = self._rate()
         self._plateau, due = next_plateau(
             self._plateau,
             value,
@@ -266,6 +267,7 @@ class ReduceOnPlateau(keras.callbacks.Callback):
             self._optimizer.learning_rate = self._rate() * self.factor_now / before
         else:
             self._scaled.factor.assign(self.factor_now)
+        self._last = self._rate()
         self.reductions.append({"epoch": epoch + 1, "factor": self.factor_now})
         if self.say:
             self.say(
@@ -307,21 +309,15 @@ class ReduceOnPlateau(keras.callbacks.Callback):
         self._restored = True
 
 
-def _scaled(config):
-    """Return the schedule of an optimizer's configuration, in a `Scaled` if it is in none yet."""
-    try:
-        schedule = keras.saving.deserialize_keras_object(config)
-    except (TypeError, ValueError) as error:
-        raise TypeError(
-            "ReduceOnPlateau cannot rebuild the learning-rate schedule "
-            f"{config.get('class_name')!r} from its configuration: decorate its class with "
-            "keras.saving.register_keras_serializable()"
-        ) from error
-    if isinstance(schedule, Scaled):
-        return schedule
-    if not isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
+def _scaled(rate):
+    """Return a schedule in a `Scaled` if it is in none yet, and `None` for a number."""
+    if isinstance(rate, float):
+        return None
+    if isinstance(rate, Scaled):
+        return rate
+    if not isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
         raise TypeError(
             "ReduceOnPlateau takes a learning rate that is a number or a LearningRateSchedule, "
-            f"received: {schedule!r}"
+            f"received: {rate!r}"
         )
-    return Scaled(schedule)
+    return Scaled(rate)

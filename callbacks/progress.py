@@ -128,6 +128,7 @@ class Progress(keras.callbacks.Callback):
             TimeRemainingColumn,
         )
 
+        self.close()  # the bar of a fit that was cut short
         self._seconds = []
         self._ended = time.perf_counter()
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)

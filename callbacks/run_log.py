@@ -134,19 +134,33 @@ class RunLog(keras.callbacks.Callback):
         self.lines = []
         self._first_epoch = True
         self._ended = None
+        # What each timed callback has in itself where its class has a method, such as a
+        # LambdaCallback; None for the method alone.
+        self._hooks = None
 
     def on_train_begin(self, logs=None):
         """Read what an earlier run has written, and start the clocks of the timed callbacks."""
+        self._put_back()  # what a fit left that was cut short
         self.lines = _read(self.path)
         self._first_epoch, self._ended = True, None
         self._seconds = dict.fromkeys(self.timed, 0.0)
+        self._hooks = [vars(callback).get("on_epoch_end") for callback in self.timed.values()]
         for name, callback in self.timed.items():
-            callback.on_epoch_end = self._clocked(name, type(callback).on_epoch_end, callback)
+            callback.on_epoch_end = self._clocked(name, callback.on_epoch_end)
 
-    def _clocked(self, name, function, callback):
+    def _put_back(self):
+        """Leave the timed callbacks as they were."""
+        hooks, self._hooks = self._hooks, None
+        for callback, own in zip(self.timed.values(), hooks or [], strict=False):
+            if own is None:
+                vars(callback).pop("on_epoch_end", None)
+            else:
+                callback.on_epoch_end = own
+
+    def _clocked(self, name, function):
         def on_epoch_end(epoch, logs=None):
             started = time.perf_counter()
-            function(callback, epoch, logs)
+            function(epoch, logs)
             self._seconds[name] += time.perf_counter() - started
 
         return on_epoch_end
@@ -230,8 +244,7 @@ class RunLog(keras.callbacks.Callback):
         if self._ended is not None:
             self._account_for_later_callbacks()
             self._write()
-        for callback in self.timed.values():
-            vars(callback).pop("on_epoch_end", None)
+        self._put_back()
 
     def _write(self):
         text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in self.lines)

@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from callbacks._arguments import whole
+
 DECAYS = ("cosine", "linear", "constant")
 
 
@@ -82,10 +84,8 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
         self.steps = steps
         self.warmup = warmup
         self.final = final
-        if not (isinstance(hold, int) and hold >= 1):
-            raise ValueError(f"hold must be a whole number of 1 or more, received: {hold!r}")
         self.decay = decay
-        self.hold = hold
+        self.hold = whole("hold", hold, 1)
         self.name = name
 
     def __call__(self, step):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import keras
 
+from callbacks._arguments import whole
 from callbacks.files import atomic_path
 
 
@@ -64,8 +65,7 @@ class SnapshotEnsemble(keras.callbacks.Callback):
 
     def __init__(self, directory: str | os.PathLike, epochs: int, *, average=None):
         super().__init__()
-        if not isinstance(epochs, int) or epochs < 1:
-            raise ValueError(f"epochs must be an integer of at least 1, received: {epochs!r}")
+        epochs = whole("epochs", epochs, 1)
         if not Path(directory).is_dir():
             raise ValueError(f"directory must be an existing folder, received: {str(directory)!r}")
         self.directory = Path(directory)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 import keras
 import numpy as np
 
+from callbacks._arguments import whole
 from callbacks.normalization_statistics import Reestimation
 
 
@@ -74,14 +75,11 @@ class StochasticWeightAverage(keras.callbacks.Callback):
         batches: int | None = None,
     ):
         super().__init__()
-        for name, value in (("start", start), ("every", every)):
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be an integer of at least 1, received: {value!r}")
         if batches is not None and batches < 1:
             raise ValueError(f"batches must be 1 or more, or None, received: {batches!r}")
-        self.start = start
+        self.start = whole("start", start, 1)
         self.data = data
-        self.every = every
+        self.every = whole("every", every, 1)
         self.batches = batches
         self._weights = None
         self._raw = None
@@ -113,7 +111,7 @@ class StochasticWeightAverage(keras.callbacks.Callback):
                 "data must be given: the model has batch normalisation, whose statistics have to "
                 "be computed for the averaged weights"
             )
-        # Noted once: the order of model.weights changes with what is trainable.
+        # Noted once, so that the averages keep to their weights whatever is added meanwhile.
         self._weights = [
             weight for weight in self.model.weights if keras.backend.is_float_dtype(weight.dtype)
         ]

@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from callbacks._arguments import whole
+
 
 class _Streaming(keras.metrics.Metric):
     """Sums over images of what a measure needs; float64, so that sums of many images stay exact."""
@@ -72,9 +74,7 @@ class ExpectedCalibrationError(_Streaming):
 
     def __init__(self, bins=15, from_logits=False, name="ece", dtype=None):
         super().__init__(name, from_logits, dtype)
-        if not isinstance(bins, int) or bins < 1:
-            raise ValueError(f"bins must be an integer of at least 1, received: {bins!r}")
-        self.bins = bins
+        self.bins = bins = whole("bins", bins, 1)
         self.gap = self.add_weight(shape=(bins,), initializer="zeros", dtype=self.dtype, name="gap")
         self.total = self.add_weight(shape=(), initializer="zeros", dtype=self.dtype, name="total")
 

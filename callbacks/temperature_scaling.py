@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from callbacks._measured import check_model, contradicts
+from callbacks._predictions import check_indices
 from callbacks.temperature import TemperatureFit, fit_temperature
 
 
@@ -28,25 +30,28 @@ def scale_logits(model: keras.Model, factor, shift=0.0) -> None:
         >>> bool(np.allclose(model.predict(np.eye(2), verbose=0), 0.5 * before))
         True
     """
-    layer = logits_layer(model)
+    layer, _ = logits_layer(model)
     kernel, bias = (np.asarray(weight, np.float64) for weight in layer.get_weights())
     scaled = [kernel * factor, bias * factor + shift]
     layer.set_weights([array.astype(np.float32) for array in scaled])
 
 
-def logits_layer(model: keras.Model) -> keras.layers.Dense:
-    """Return the `Dense` layer of a classifier that computes its logits.
+def logits_layer(model: keras.Model) -> tuple[keras.layers.Dense, bool]:
+    """Return the `Dense` layer of a classifier that computes its logits, and whether softmax comes.
 
     Raises:
         ValueError: If the model does not end in one with a bias, linear or softmax, followed by
             softmax at most.
     """
+    softmax = False
     for layer in reversed(model.layers):
         if isinstance(layer, keras.Model):
-            return logits_layer(layer)
+            dense, inside = logits_layer(layer)
+            return dense, softmax or inside
+        softmax = softmax or _is_softmax(layer)
         if isinstance(layer, keras.layers.Dense) and layer.use_bias and _keeps_logits(layer):
-            return layer
-        if not _is_softmax(layer):
+            return layer, softmax
+        if not _follows_logits(layer):
             raise ValueError(
                 "temperature scaling needs a model that ends in Dense logits, with a bias and "
                 f"followed by softmax at most; found {type(layer).__name__} {layer.name!r}"
@@ -54,11 +59,16 @@ def logits_layer(model: keras.Model) -> keras.layers.Dense:
     raise ValueError("temperature scaling needs a model with layers, received none")
 
 
-def _is_softmax(layer):
+def _follows_logits(layer):
     if isinstance(layer, keras.layers.Activation):
         # Linear: a layer that only lifts half precision to float32.
         return _keeps_logits(layer)
-    return isinstance(layer, keras.layers.Softmax)
+    return _is_softmax(layer)
+
+
+def _is_softmax(layer):
+    activation = getattr(layer, "activation", None)
+    return isinstance(layer, keras.layers.Softmax) or activation is keras.activations.softmax
 
 
 def _keeps_logits(layer):
@@ -82,8 +92,9 @@ class TemperatureScaling(keras.callbacks.Callback):
             from, is not stored.
 
     Raises:
-        ValueError: When training begins, if the model does not end in `Dense` logits; when it ends,
-            if predictions and labels do not match.
+        ValueError: If the labels are not such integers; when training begins, if the model does not
+            end in `Dense` logits, `from_logits` is not true of it or labels are no classes of it;
+            when it ends, if there is not one label a prediction.
 
     Example:
         >>> model = keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(2)])
@@ -105,12 +116,16 @@ class TemperatureScaling(keras.callbacks.Callback):
         self.labels = np.asarray(labels)
         if not len(self.labels):
             raise ValueError("TemperatureScaling needs held-out images, received no labels")
+        check_indices(self.labels)
         self.from_logits = from_logits
         self.fit: TemperatureFit | None = None
 
     def on_train_begin(self, logs=None):
         """Look whether the model can take a temperature, before time is spent."""
-        logits_layer(self.model)
+        check_model(self.model, self.labels)
+        _, softmax = logits_layer(self.model)
+        if softmax == self.from_logits:
+            raise contradicts("TemperatureScaling", self.from_logits)
 
     def on_train_end(self, logs=None):
         """Fit, and store."""

@@ -5,12 +5,17 @@ import contextlib
 import keras
 import numpy as np
 
-from callbacks._measured import VALIDATION_NAMES
+from callbacks._measure_names import VALIDATION_NAMES
+from callbacks._measured import check_model, contradicts
+from callbacks._predictions import check_indices, check_labels, check_shape
 from callbacks.calibration import (
     expected_calibration_error,
     negative_log_likelihood,
     softmax,
 )
+
+# How far rows of probabilities may be from a sum of 1: in half precision, and else.
+_HALF, _WHOLE = 2e-2, 1e-5
 
 
 def recall_by_class(predicted: np.ndarray, labels: np.ndarray, classes: int) -> list[float | None]:
@@ -42,33 +47,45 @@ class Validation(keras.callbacks.Callback):
     Args:
         images: `tf.data.Dataset` of batches of images alone, in a fixed order.
         labels: True class indices in that order, integers of shape `(images,)`.
-        from_logits: Whether the model gives logits rather than probabilities.
+        from_logits: Whether the model gives logits rather than probabilities. Probabilities in half
+            precision are scaled to sum to 1.
         average: A `WeightAverage` whose weights are to be measured, or `None`.
+
+    Raises:
+        ValueError: If the labels are not such integers; when training begins, or with the first
+            predictions, if they are no classes of the model or not one an image, or if
+            `from_logits` is wrong.
     """
 
     def __init__(self, images, labels, *, from_logits=True, average=None):
         super().__init__()
         self.images = images
-        self.labels = np.asarray(labels)
+        self.labels = check_indices(labels)
         self.from_logits = from_logits
         self.average = average
         self.recall = None
         self.probabilities = None
 
+    def on_train_begin(self, logs=None):
+        """Look whether the labels fit the model, before time is spent."""
+        check_model(self.model, self.labels)
+
     def on_epoch_end(self, epoch, logs=None):
         """Add the measures to `logs`."""
         swapped = self.average.swapped_in() if self.average else contextlib.nullcontext()
         with swapped:
-            outputs = np.asarray(self.model.predict(self.images, verbose=0), np.float64)
+            outputs = np.asarray(self.model.predict(self.images, verbose=0))
+        check_shape(outputs.shape, "the model's outputs")
         if len(outputs) != len(self.labels):
             raise ValueError(f"Validation got {len(self.labels)} labels for {len(outputs)} images")
-        if not np.isfinite(outputs).all():
+        check_labels(self.labels, outputs.shape)
+        if not np.isfinite(outputs.astype(np.float64)).all():
             # Measures of a diverged model are not numbers; early stopping knows what to do.
             logs.update(dict.fromkeys(VALIDATION_NAMES, float("nan")))
             self.recall = [None] * outputs.shape[1]
             self.probabilities = None
             return
-        probabilities = softmax(outputs) if self.from_logits else outputs
+        probabilities = self._probabilities(outputs)
         predicted = probabilities.argmax(axis=1)
         self.probabilities = probabilities
         self.recall = recall_by_class(predicted, self.labels, probabilities.shape[1])
@@ -76,3 +93,15 @@ class Validation(keras.callbacks.Callback):
         logs["val_accuracy"] = float((predicted == self.labels).mean())
         logs["val_ece"] = float(expected_calibration_error(probabilities, self.labels))
         logs["val_worst_recall"] = min(share for share in self.recall if share is not None)
+
+    def _probabilities(self, outputs):
+        """Return float64 probabilities from what the model gave, in any precision."""
+        half = outputs.dtype.itemsize == 2
+        outputs = outputs.astype(np.float64)
+        sums = outputs.sum(axis=1, keepdims=True)
+        are_shares = (outputs >= 0).all() and (abs(sums - 1) < (_HALF if half else _WHOLE)).all()
+        if self.from_logits:
+            if are_shares:
+                raise contradicts("Validation", self.from_logits)
+            return softmax(outputs)
+        return outputs / sums if half and are_shares else outputs

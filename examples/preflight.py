@@ -17,6 +17,7 @@ import argparse
 import json
 import math
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -40,6 +41,9 @@ def main(arguments=None):
     options = parse(arguments)
     if options.depth < 2 or options.width < 1:
         print("preflight: --depth must be at least 2 and --width at least 1", file=sys.stderr)
+        return 2
+    if not Path(options.out or "").parent.is_dir():
+        print(f"preflight: the folder of --out must exist: {options.out}", file=sys.stderr)
         return 2
     found = {name: look(name, options) for name in STARTS}
     sizes = {name: layer_sizes(result) for name, result in found.items()}

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from callbacks._layers import sublayers, walk
+from callbacks._layers import numbered, sublayers, walk
 
 _RECTIFIERS = ("relu", "relu6")
 # Length of the step by which `nudge` moves each weight, in units of its norm.
@@ -45,7 +45,7 @@ class GradientStatistics:
     """The gradient of one trainable weight.
 
     Attributes:
-        name: Path of the weight.
+        name: Path of the weight, `numbered`.
         norm: Its Euclidean norm; `None` if the loss does not depend on the weight.
         weight_norm: Norm of the weight.
         finite: Whether it is finite.
@@ -111,12 +111,13 @@ class Observer:
             for key, values in sorted(figures.items())
         )
         variables = self.model.trainable_variables
+        names = numbered(variable.path for variable in variables)
         return Observation(
             float(loss),
             float(penalty),
             np.asarray(outputs, np.float64),
             layers,
-            tuple(map(_gradient_statistics, variables, gradients)),
+            tuple(map(_gradient_statistics, names, variables, gradients)),
         )
 
     def nudge(self) -> None:
@@ -223,10 +224,10 @@ def _figures(inputs, outputs):
     )
 
 
-def _gradient_statistics(variable, gradient):
+def _gradient_statistics(name, variable, gradient):
     weight_norm = float(np.linalg.norm(np.asarray(variable, np.float64)))
     kernel = len(variable.shape) >= 2
     if gradient is None:
-        return GradientStatistics(variable.path, None, weight_norm, True, kernel)
+        return GradientStatistics(name, None, weight_norm, True, kernel)
     norm = float(np.linalg.norm(np.asarray(gradient, np.float64)))
-    return GradientStatistics(variable.path, norm, weight_norm, bool(np.isfinite(norm)), kernel)
+    return GradientStatistics(name, norm, weight_norm, bool(np.isfinite(norm)), kernel)

@@ -48,3 +48,23 @@ def read_batches(data, batches: int, batch_size: int = 32) -> list[Batch]:
     if not found or not len(found[0][0]):
         raise DataError("data holds no batch")
     return found
+
+
+def joined(batches: list[Batch]) -> list[Batch]:
+    """Return batches as they are; if the first holds one image, those like it as one batch.
+
+    A single image does not tell whether a layer tells images apart, or a unit is always 0.
+
+    Args:
+        batches: Of `read_batches`, with labels of one shape an image.
+
+    Example:
+        >>> one = (np.zeros((1, 8, 8, 3)), np.zeros(1), None)
+        >>> [images.shape for images, _, _ in joined([one, one])]
+        [(2, 8, 8, 3)]
+    """
+    if len(batches[0][0]) > 1:
+        return batches
+    alike = [batch for batch in batches if batch[0].shape == batches[0][0].shape]
+    columns = zip(*alike, strict=True)
+    return [tuple(None if one[0] is None else np.concatenate(one) for one in columns)]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from callbacks._measure_names import VALIDATION_NAMES
 from recipes.diagnosis.targets import describe_loss, loss_floor
 from recipes.errors import RecipesError, RunError, nearest
 
@@ -68,7 +69,10 @@ def read_curves(source, classes: int | None = None) -> Curves:
     if isinstance(source, Mapping):
         return _from_lists(source, classes=classes)
     if hasattr(source, "history") and hasattr(source, "model"):
-        return _from_lists(source.history, **_of_model(source.model, classes))
+        known = _of_model(source.model, classes)
+        if set(VALIDATION_NAMES) <= set(source.history):
+            known["val_floor"] = 0.0  # `Validation` measured it, without label smoothing
+        return _from_lists(source.history, **known)
     if hasattr(source, "directory"):
         source = source.directory
     if isinstance(source, str | os.PathLike):
@@ -125,6 +129,8 @@ def _of_model(model, classes):
     if classes is None and facts and facts.kind:
         shape = getattr(model, "output_shape", None)
         classes = max(shape[-1], 2) if isinstance(shape, tuple) and shape[-1] else None
+        if facts.kind == "binary":
+            classes = 2  # each output is yes or no
     floor = 0.0
     if facts and facts.kind and classes:
         floor = loss_floor(np.eye(classes)[:1], None, facts.smoothing)
@@ -175,9 +181,10 @@ def _of_recipe(recipe):
         "dropout": model.get("dropout") or model.get("stochastic_depth"),
         "augmentation": augmentation.get("flip", "none") != "none"
         or augmentation.get("crop_padding"),
-        "mixing": any(
-            augmentation.get(name)
-            for name in ("mixup_alpha", "cutmix_alpha", "policy", "cutout", "erase_probability")
+        "mixing": any(map(augmentation.get, ("policy", "cutout", "erase_probability")))
+        or (
+            any(map(augmentation.get, ("mixup_alpha", "cutmix_alpha")))
+            and augmentation.get("mix_probability", 1.0)
         ),
         "average": training.get("ema"),
     }

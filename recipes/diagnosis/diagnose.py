@@ -81,10 +81,12 @@ def diagnose(
 
 def _apply(rule, curves):
     # Curves with holes have diverged; nothing else can be said of them.
-    curves_are_whole = np.isfinite(curves.loss).all() and (
-        curves.val_loss is None or np.isfinite(curves.val_loss).all()
-    )
-    return rule(curves) if curves_are_whole or rule.__name__ == "diverged" else None
+    return rule(curves) if _are_finite(curves) or rule.__name__ == "diverged" else None
+
+
+def _are_finite(curves):
+    losses = (curves.loss, curves.val_loss)
+    return all(loss is None or np.isfinite(loss).all() for loss in losses)
 
 
 def _skipped(curves: Curves) -> dict[str, str]:
@@ -101,9 +103,11 @@ def _skipped(curves: Curves) -> dict[str, str]:
         reasons["underfit"] = reasons["plateaued"] = "the number of classes is not known"
     if len(curves) < 2 * FEWEST:
         reasons |= dict.fromkeys(("noisy", "plateaued"), f"fewer than {2 * FEWEST} epochs")
+    others = [rule.__name__ for rule in RULES if rule.__name__ != "diverged"]
     if len(curves) < FEWEST:
-        names = [rule.__name__ for rule in RULES if rule.__name__ != "diverged"]
-        reasons |= dict.fromkeys(names, f"fewer than {FEWEST} epochs")
+        reasons |= dict.fromkeys(others, f"fewer than {FEWEST} epochs")
+    if not _are_finite(curves):
+        reasons |= dict.fromkeys(others, "the losses are not finite")
     return reasons
 
 

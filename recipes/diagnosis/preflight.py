@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
+from callbacks._arguments import whole
 from callbacks._layers import sublayers, walk
+from callbacks._optimizers import inner_optimizer, settings
 from recipes.diagnosis import data_checks, model_checks, output_checks
 from recipes.diagnosis.activations import GradientStatistics, LayerStatistics, Observer
-from recipes.diagnosis.batches import read_batches
+from recipes.diagnosis.batches import joined, read_batches
 from recipes.diagnosis.findings import Findings, plain, raise_for_errors
 from recipes.diagnosis.targets import LossFacts, as_rows, chance_loss, describe_loss, loss_floor
 from recipes.diagnosis.training_steps import overfit, probe_optimizer, restored
@@ -92,7 +94,8 @@ def preflight(
 
     Checks pixels, labels, their order and balance; softmax mistakes; the first loss against
     chance; activations and gradients by layer; frozen layers; what the optimizer's first steps do;
-    and whether one batch can be fitted. Everything is looked at in training mode: in inference
+    and whether one batch can be fitted. The model is shown batches of one
+    image as one batch. Everything is looked at in training mode: in inference
     mode a fresh batch normalisation gives logits near 0 and so a loss of log C, whatever is wrong.
 
     Afterwards weights, batch statistics, optimizer, metrics and seeds are what they were, to the
@@ -136,9 +139,11 @@ def preflight(
         The first two steps of Karpathy, "A recipe for training neural networks", 2019; He et al.,
         "Delving deep into rectifiers", 2015, section 2.2, for the activations by layer.
     """
-    for name, value, least in (("batches", batches, 1), ("steps", steps, 0), ("images", images, 2)):
-        if not isinstance(value, int) or value < least:
-            raise ConfigError(f"{name} must be an integer of at least {least}, received: {value!r}")
+    try:
+        batches, steps = whole("batches", batches, 1), whole("steps", steps, 0)
+        images = whole("images", images, 2)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     if not getattr(model, "compiled", False) or model.optimizer is None:
         raise ConfigError("preflight needs a compiled model: call model.compile() first")
     given = read_batches(data, batches, batch_size)
@@ -214,6 +219,7 @@ class _Look:
         self._add("frozen", model_checks.check_frozen(frozen, trainable))
 
     def at_model(self):
+        self.batches = joined(self.batches)
         observer = Observer(self.model)
         with _keras_remarks() as remarks:
             seen = [observer(*batch) for batch in self.batches]
@@ -223,7 +229,10 @@ class _Look:
         later = self._nudged(observer)
         self._at_outputs(outputs, any("from_logits" in remark for remark in remarks))
         self._at_first_loss(seen, outputs)
-        self._add("activations", model_checks.check_activations(first.layers, later.layers))
+        if len(outputs) > 1:
+            self._add("activations", model_checks.check_activations(first.layers, later.layers))
+        else:
+            self.skipped["activations"] = "one image"
         self._add(
             "input_scale",
             model_checks.check_input_scale(first.layers, self.input_range is not None),
@@ -295,6 +304,11 @@ class _Look:
         return tuple(self._summed() * loss for loss in losses)
 
     def _at_updates(self, first, later):
+        try:
+            peak = _peak(self.model)
+        except TypeError as error:
+            self.skipped["updates"] = str(error)
+            return
         without = [
             a.name
             for a, b in zip(first.gradients, later.gradients, strict=True)
@@ -304,7 +318,7 @@ class _Look:
         with _keras_remarks(), restored(self.model):
             probe = probe_optimizer(self.model, self.batches[0], _PROBES)
         self.figures |= {"learning_rate": max(probe.rates), "probe_losses": list(probe.losses)}
-        self._add("updates", model_checks.check_updates(probe, without, _peak(self.model)))
+        self._add("updates", model_checks.check_updates(probe, without, peak))
 
     def at_overfit(self, steps, images):
         batch = tuple(None if part is None else part[:images] for part in self.batches[0])
@@ -360,14 +374,10 @@ def _ends_in_sigmoid(model):
 
 def _peak(model):
     """Return the highest rate of a schedule in its first steps, or `None` for a constant one."""
-    optimizer = model.optimizer
-    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        optimizer = optimizer.inner_optimizer
-    rate = optimizer.get_config()["learning_rate"]
-    if not isinstance(rate, dict):
+    rate = settings(inner_optimizer(model.optimizer))["learning_rate"]
+    if not isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
         return None
-    schedule = keras.optimizers.schedules.deserialize(rate)
-    return max(float(schedule(step)) for step in (0, 1, 10, 100, 1000, 10_000))
+    return max(float(rate(step)) for step in (0, 1, 10, 100, 1000, 10_000))
 
 
 @contextlib.contextmanager

@@ -9,6 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from callbacks._layers import numbered
+from callbacks._optimizers import inner_optimizer, settings
 from recipes.diagnosis.activations import losses
 
 # Rates that a fresh Adam tries on one batch until one fits it.
@@ -49,7 +51,7 @@ class Probe:
     Attributes:
         rates: Learning rate of each step.
         losses: Of the data before each step.
-        moved: Path of each trainable weight to the norm of its change over all steps.
+        moved: Path of each trainable weight, `numbered`, to the norm of its change over all steps.
         sizes: Path of each trainable weight to its norm before.
         first: The same as `moved`, relative to `sizes`, of kernels in the first step alone.
     """
@@ -70,6 +72,7 @@ def probe_optimizer(model, batch, steps: int) -> Probe:
     optimizer = _twin(model.optimizer)
     step = _stepper(model, optimizer)
     variables = model.trainable_variables
+    paths = numbered(variable.path for variable in variables)
     before = [np.asarray(v, np.float64) for v in variables]
     sizes = [float(np.linalg.norm(value)) for value in before]
     rates, found, first = [], [], {}
@@ -79,13 +82,12 @@ def probe_optimizer(model, batch, steps: int) -> Probe:
         if index == 0:
             moved = _distances(variables, before)
             first = {
-                v.path: far / size
-                for v, far, size in zip(variables, moved, sizes, strict=True)
+                path: far / size
+                for path, v, far, size in zip(paths, variables, moved, sizes, strict=True)
                 if size > 0 and len(v.shape) >= 2
             }
         if not np.isfinite(found[-1]):
             break
-    paths = [variable.path for variable in variables]
     moved = dict(zip(paths, _distances(variables, before), strict=True))
     return Probe(tuple(rates), tuple(found), moved, dict(zip(paths, sizes, strict=True)), first)
 
@@ -178,12 +180,7 @@ def _stepper(model, optimizer):
 
 def _twin(optimizer):
     """Return a new optimizer of the same settings and step count, that scales no losses."""
-    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        optimizer = optimizer.inner_optimizer
-    config = {**optimizer.get_config(), "gradient_accumulation_steps": None}
-    rate = config["learning_rate"]
-    if isinstance(rate, dict):
-        config["learning_rate"] = keras.optimizers.schedules.deserialize(rate)
-    twin = type(optimizer).from_config(config)
+    optimizer = inner_optimizer(optimizer)
+    twin = type(optimizer).from_config({**settings(optimizer), "gradient_accumulation_steps": None})
     twin.iterations.assign(optimizer.iterations)
     return twin

@@ -231,8 +231,9 @@ class KerasClassifier(Classifier):
     def _predict(self, images: np.ndarray, batch_size: int) -> np.ndarray:
         starts = range(0, len(images), batch_size)
         batches = (images[start : start + batch_size].astype(np.float32) for start in starts)
+        outputs = np.concatenate([self._forward(batch).numpy() for batch in batches])
         # The last layer of a model in mixed precision may give half precision.
-        return np.concatenate([self._forward(batch).numpy().astype(np.float32) for batch in batches])
+        return outputs.astype(np.float32, copy=False)
 
 
 class LiteRTClassifier(Classifier):

@@ -197,7 +197,7 @@ class TestOnAGpu:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"limit": 0}, "limit must be an integer of 1 or more, received: 0"),
+        ({"limit": 0}, "limit must be an integer of at least 1, received: 0"),
         ({"memory_budget": 0}, "memory_budget must be bytes, above 0, received: 0"),
         ({"data": np.ones(3)}, "data must be a dataset of .inputs, targets."),
         (

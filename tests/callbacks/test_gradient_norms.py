@@ -56,6 +56,23 @@ def by_hand(data, steps, rate=0.1, batch=8, clip=None):
     return {name: [row[name] for row in found] for name in found[0]}
 
 
+def test_layers_of_one_path_are_told_apart():
+    """Of `w x + v 3 x` at 0, squared error to 1: the gradients are -2 and -6."""
+    inputs = keras.layers.Input((1,))
+    first, second = (
+        keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros", name="d") for _ in "ab"
+    )
+    branches = [
+        keras.Model(inputs, first(inputs), name="a"),
+        keras.Model(inputs, second(3 * inputs), name="b"),
+    ]
+    model = keras.Model(inputs, keras.layers.Add()([branch(inputs) for branch in branches]))
+    model.compile("sgd", "mse")
+    norms, ones = GradientNorms(every=1), np.ones((4, 1))
+    model.fit(ones, ones, verbose=0, callbacks=[norms])
+    assert norms.history["layers"] == {"d": [2.0], "d#2": [6.0]}
+
+
 def train(model, data, norms, epochs=2, *before):
     calls = [*before, norms] if norms else []
     return model.fit(*data, batch_size=8, epochs=epochs, verbose=0, shuffle=False, callbacks=calls)
@@ -281,7 +298,7 @@ def test_vanishing_by_hand(norms, expected):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"every": 0}, "every must be an integer of 1 or more, received: 0"),
+        ({"every": 0}, "every must be an integer of at least 1, received: 0"),
         ({"every": 1.5}, "every must be an integer"),
         ({"explosion": 1}, "explosion must be above 1"),
         ({"vanishing": 1}, "vanishing must be at least 0 and below 1"),

@@ -193,7 +193,7 @@ def test_a_run_that_begins_late_catches_up(batch):
 
 @pytest.mark.parametrize(
     ("stages", "message"),
-    [({}, "at least one epoch"), ({-1: ["b"]}, "0 or more, received: -1"), ({1.5: []}, "1.5")],
+    [({}, "at least one epoch"), ({-1: ["b"]}, "at least 0, received: -1"), ({1.5: []}, "1.5")],
 )
 def test_wrong_stages_are_refused(stages, message):
     with pytest.raises(ValueError, match=message):

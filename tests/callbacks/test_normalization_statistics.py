@@ -32,6 +32,16 @@ def test_exact_over_uneven_batches(kind, images):
     assert layer.momentum == 0.9
 
 
+def test_pure_half_precision():
+    layer = keras.layers.BatchNormalization(dtype="float16")
+    model = keras.Sequential([keras.layers.Input((2,), dtype="float16"), layer])
+    data = [np.array([[0, 300], [2, 0]], "f2"), np.array([[4, 150], [6, 150]], "f2")]
+    assert reestimate_normalization(model, data) == 1
+    values = np.concatenate(data).astype("f8")
+    np.testing.assert_allclose(layer.moving_mean.numpy(), values.mean(axis=0), rtol=1e-3)
+    np.testing.assert_allclose(layer.moving_variance.numpy(), values.var(axis=0), rtol=1e-3)
+
+
 def test_each_layer_sees_what_training_gives_it(images):
     """The second layer of two, followed through the first one's batches in NumPy."""
     first, last = keras.layers.BatchNormalization(), keras.layers.BatchNormalization()

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from callbacks import Checkpoint, GradualUnfreezing, ReduceOnPlateau, Scaled, WarmupDecay
+from callbacks._optimizers import configuration
 from callbacks.plateau import Plateau, next_plateau
 
 NAN, INF = float("nan"), float("inf")
@@ -219,6 +220,22 @@ def test_a_fit_of_another_model_begins_at_its_whole_rate(line_model, script):
 
 
 @pytest.mark.parametrize(
+    ("optimizer", "rates"),
+    [
+        # The rate of a stage of its own is whole; one that goes on is reduced already.
+        (lambda model, epoch: keras.optimizers.SGD(0.2), [0.25, 0.25, 0.025, 0.2, 0.02, 0.01]),
+        (None, [0.25, 0.25, 0.025, 0.0125, 0.0125, 0.0125]),
+    ],
+)
+def test_a_new_optimizer_with_a_number(optimizer, rates, line_model, script):
+    model, x, y = line_model
+    unfreezing = GradualUnfreezing({3: lambda model: None}, optimizer)
+    reduce = ReduceOnPlateau(patience=1, minimum=0.05, say=None)
+    calls = [unfreezing, script("val_loss", LOSSES), reduce]
+    np.testing.assert_allclose(half(model, x, y, calls, 6), distances(rates), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"factor": 1.0}, "factor must be above 0 and below 1, received: 1.0"),
@@ -243,7 +260,8 @@ def test_a_misspelt_monitor(line_model):
 
 def test_a_monitor_that_never_comes(line_model):
     model, x, y = line_model
-    with pytest.raises(ValueError, match="'val_loss', which training does not report"):
+    message = r"'val_loss', which training does not report \(.*\); give fit validation_data"
+    with pytest.raises(ValueError, match=message):
         model.fit(x, y, verbose=0, callbacks=[ReduceOnPlateau()])
 
 
@@ -260,5 +278,8 @@ def test_schedules_that_cannot_be_scaled(line_model):
     model.compile(keras.optimizers.SGD(Unregistered()), "mse")
     with pytest.raises(TypeError, match="'Unregistered' from its configuration: decorate"):
         model.fit(x, y, verbose=0, callbacks=[ReduceOnPlateau("loss")])
+    del Unregistered.get_config
+    with pytest.raises(TypeError, match="cannot rebuild the learning rate of 'sgd"):
+        configuration(model.optimizer)
     with pytest.raises(TypeError, match="schedule must be a LearningRateSchedule, received: 0.1"):
         Scaled(0.1)

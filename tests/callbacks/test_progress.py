@@ -1,5 +1,7 @@
 """The progress bar, and the lines where there is none."""
 
+import types
+
 import keras
 import pytest
 
@@ -121,3 +123,11 @@ def test_lines_within_epochs_can_be_left_out(line_model, capsys, clock):
     assert len(_lines(capsys)) == 1
     with pytest.raises(ValueError, match="every must be positive, or None, received: 0"):
         Progress(1, 1, every=0)
+
+
+def test_the_bar_of_a_fit_that_was_cut_short_is_taken_off():
+    stopped, progress = [], Progress(1, 1)
+    progress._bar = types.SimpleNamespace(stop=lambda: stopped.append(True))
+    progress.on_train_begin()
+    assert stopped == [True]
+    progress.close()

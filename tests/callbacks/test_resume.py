@@ -302,7 +302,8 @@ class TestBest:
         model = line_model[0]
         assert checkpoint.restore_best(model) == 3
         np.testing.assert_allclose(model.get_weights()[0], 1 - 0.5**3)
-        # A resumed run still knows it.
+        # Another process knows it from the folder, a resumed run too.
+        assert Checkpoint(tmp_path).restore_best(model) == 3
         resumed = Checkpoint(tmp_path, monitor="val_loss", keep=1)
         assert resumed.restore_newest(model) == 5
         assert (resumed.best, resumed.best_epoch) == (1.0, 3)
@@ -311,6 +312,8 @@ class TestBest:
     def test_none_was_finite(self, line_model, tmp_path):
         with pytest.raises(ValueError, match="no epoch .* had a finite 'val_loss'"):
             Checkpoint(tmp_path, monitor="val_loss").restore_best(line_model[0])
+        with pytest.raises(ValueError, match="had a finite measure that was monitored"):
+            Checkpoint(tmp_path).restore_best(line_model[0])
 
     def test_an_unknown_measure(self, line_model, tmp_path):
         model, x, y = line_model

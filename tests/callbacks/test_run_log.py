@@ -148,6 +148,25 @@ def test_our_validation_can_be_timed(tmp_path):
     assert log.lines[0]["val_accuracy"] in (0, 0.5, 1)
 
 
+def test_a_hook_of_the_callback_itself_is_called_and_kept(line_model, tmp_path):
+    model, x, y = line_model
+    seen = []
+
+    def hook(epoch, logs):
+        seen.append(epoch)
+        if len(seen) == 1:
+            raise KeyboardInterrupt
+
+    timed = keras.callbacks.LambdaCallback(on_epoch_end=hook)
+    log = RunLog(tmp_path / "log.jsonl", timed={"hook": timed})
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(x, y, verbose=0, callbacks=[timed, log])
+    model.fit(x, y, epochs=2, verbose=0, callbacks=[timed, log])
+    assert seen == [0, 0, 1]
+    assert log.lines[-1]["hook_seconds"] >= 0
+    assert timed.on_epoch_end is hook
+
+
 def test_a_write_that_fails_leaves_the_lines_before_it(line_model, tmp_path, monkeypatch):
     model, x, y = line_model
     path = tmp_path / "log.jsonl"

@@ -127,6 +127,16 @@ def test_models_that_cannot_take_it(last, found, images):
         model.fit(x, np.eye(3)[y], verbose=0, callbacks=[scaling])
 
 
+@pytest.mark.parametrize("end", ENDS)
+def test_from_logits_must_be_true_of_the_model(end):
+    softmax = "softmax" in end
+    scaling = TemperatureScaling(None, [0, 1, 2], from_logits=softmax)
+    scaling.set_model(keras.Sequential([keras.layers.Input((4,)), make(end)]))
+    message = "probabilities: say from_logits=False" if softmax else "logits: say from_logits=True"
+    with pytest.raises(ValueError, match=f"but the model gives {message}"):
+        scaling.on_train_begin()
+
+
 def test_no_images():
     with pytest.raises(ValueError, match="needs held-out images"):
         TemperatureScaling(tf.data.Dataset.from_tensors(np.zeros((0, 4))), [])

@@ -1,12 +1,15 @@
 """Validation against scikit-learn on logits that a fixed model gives."""
 
+import types
+
 import keras
+import ml_dtypes
 import numpy as np
 import pytest
 import tensorflow as tf
 from sklearn.metrics import accuracy_score, log_loss, recall_score
 
-from callbacks import Validation
+from callbacks import TemperatureScaling, Validation
 from callbacks.validation import recall_by_class
 
 
@@ -51,3 +54,42 @@ def test_a_wrong_number_of_labels():
 
 def test_recall_of_a_class_without_images():
     assert recall_by_class(np.array([0, 0]), np.array([0, 1]), 3) == [1.0, 0.0, None]
+
+
+def giving(outputs, **arguments):
+    """Return a `Validation` of a model that gives these outputs for labels 0, 1, 2."""
+    validation = Validation(None, [0, 1, 2], **arguments)
+    model = types.SimpleNamespace(predict=lambda images, verbose: outputs)
+    validation.set_model(model)
+    return validation
+
+
+def test_probabilities_are_not_logits():
+    shares = np.array([[0.7, 0.2, 0.1], [0.5, 0.3, 0.2], [0.1, 0.1, 0.8]], "float32")
+    for outputs in (shares, shares.astype(ml_dtypes.bfloat16)):
+        with pytest.raises(ValueError, match="gives probabilities: say from_logits=False"):
+            giving(outputs).on_epoch_end(0, {})
+
+
+def test_probabilities_of_half_precision_are_scaled():
+    shares = np.array([[0.6, 0.2, 0.2], [0.3, 0.4, 0.3], [0.1, 0.1, 0.8]], ml_dtypes.bfloat16)
+    assert abs(shares.astype("f8").sum(axis=1) - 1).max() > 1e-3
+    logs = {}
+    giving(shares, from_logits=False).on_epoch_end(0, logs)
+    exact = shares.astype("f8") / shares.astype("f8").sum(axis=1, keepdims=True)
+    assert logs["val_loss"] == pytest.approx(log_loss([0, 1, 2], exact), rel=1e-9)
+
+
+@pytest.mark.parametrize("kind", [Validation, TemperatureScaling])
+def test_labels_are_looked_at_before_training(kind):
+    for labels in (np.eye(3), [[0], [1]], [0.0, 1.0]):
+        with pytest.raises(ValueError, match="labels must be integers of shape .images,."):
+            kind(None, labels)
+    for width, message in (
+        (3, "labels must lie in 0 to 2, received 1 to 3"),
+        (1, "the model's outputs must have shape .images, classes. .*received shape .3, 1."),
+    ):
+        callback = kind(None, [1, 2, 3])
+        callback.set_model(keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(width)]))
+        with pytest.raises(ValueError, match=message):
+            callback.on_train_begin()

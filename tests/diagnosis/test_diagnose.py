@@ -3,9 +3,11 @@
 import json
 import types
 
+import keras
 import numpy as np
 import pytest
 
+from callbacks._measure_names import VALIDATION_NAMES
 from recipes.diagnosis.curves import read_curves
 from recipes.diagnosis.diagnose import diagnose
 from recipes.diagnosis.rules import falling
@@ -254,6 +256,48 @@ def test_a_run_tells_how_it_was_trained(tmp_path):
     found = diagnose(folder)
     assert not found.findings, str(found)
     assert found.figures["epochs"] == 14
+    never = augmentation | {"mix_probability": 0.0}
+    other = write_run(tmp_path / "other", epochs, augmentation=never, training={"ema": 0.99})
+    assert read_curves(other).regularization == {"augmentation", "average"}
+
+
+def history_of(model, **curves):
+    history = keras.callbacks.History()
+    history.set_model(model)
+    history.history = curves
+    return history
+
+
+def test_validation_measures_without_label_smoothing():
+    model = keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(10)])
+    model.compile(loss=keras.losses.CategoricalCrossentropy(True, label_smoothing=0.1))
+    loss = {"loss": [1.5, 1.2, 1, 0.9, 0.8, 0.7, 0.6, 0.55]}
+    val_loss = [1, 0.5, 0.3, 0.2, 0.25, 0.3, 0.4, 0.5]
+    measured = dict.fromkeys(VALIDATION_NAMES, [0.5] * 8) | {"val_loss": val_loss}
+    history = history_of(model, **loss, **measured)
+    assert read_curves(history).val_floor == 0
+    assert "overfit" in diagnose(history)
+    # What Keras itself measures is smoothed.
+    row = np.full(10, 0.01)
+    row[0] += 0.9
+    floor = -(row * np.log(row)).sum()
+    assert read_curves(history_of(model, **loss, val_loss=val_loss)).val_floor == pytest.approx(
+        floor
+    )
+
+
+def test_each_of_several_labels_is_yes_or_no():
+    outputs = keras.layers.Dense(10, "sigmoid")
+    model = keras.Sequential([keras.layers.Input((2,)), outputs])
+    model.compile(loss="binary_crossentropy")
+    assert read_curves(history_of(model, loss=[0.7])).classes == 2
+
+
+def test_a_hole_in_the_curves_leaves_one_rule():
+    curves = {"loss": [1, 0.5, float("nan"), *[1] * 6], "val_loss": [1] * 9}
+    found = diagnose(curves, classes=10)
+    assert found.checks == ("diverged",)
+    assert found.skipped["overfit"] == found.skipped["noisy"] == "the losses are not finite"
 
 
 def test_a_diverged_run_has_no_numbers(tmp_path):

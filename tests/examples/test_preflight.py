@@ -34,7 +34,9 @@ def test_it_prints_a_table(program, capsys):
     assert "by theory" in out
 
 
-def test_mistakes_are_one_line(program, capsys):
+def test_mistakes_are_one_line(program, capsys, tmp_path):
+    assert program.main(["--out", str(tmp_path / "none" / "x.svg")]) == 2
+    assert capsys.readouterr().err.startswith("preflight: the folder of --out must exist: ")
     assert program.main(["--depth", "1"]) == 2
     error = capsys.readouterr().err
     assert error == "preflight: --depth must be at least 2 and --width at least 1\n"
