@@ -1,13 +1,16 @@
 """A small network taught by a large one, in plain Keras: `compile` and `fit`.
 
-    python examples/distill.py runs/a/model.keras my_photos/ --out student.keras
+    python examples/distill.py runs/a/model.keras --out student.keras
+    python examples/distill.py teacher.keras my_photos/ --out student.keras
     python examples/distill.py                  # trains a small teacher first, on bundled images
 
 The teacher is a finished classifier of the same classes; it sees the very images that the student
-gets, after all augmentation. `tuning.distill` does all this in one call; this shows the pieces.
+gets, after all augmentation. The images of its run are divided as the run divided them.
+`tuning.distill` does all this in one call; this shows the pieces.
 """
 
 import argparse
+import dataclasses
 import sys
 
 import keras
@@ -17,6 +20,8 @@ import recipes.layers  # noqa: F401  registers what a finished classifier holds
 from callbacks import EarlyStopping, Validation, WarmupDecay, WeightAverage
 from recipes import build_model, load_data
 from recipes.evaluation.judging import evaluation_images
+from recipes.evaluation.labelled import images_of
+from recipes.run import Run
 from tuning import DistillationLoss, LabelAccuracy, distillation_model
 
 
@@ -24,7 +29,7 @@ def main(arguments=None):
     """Train the student; say how well student and teacher do."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("teacher", nargs="?", help="a .keras file")
-    parser.add_argument("source", nargs="?", default="fashion-mini")
+    parser.add_argument("source", nargs="?", help="images (default: those of the teacher's run)")
     parser.add_argument("--student", default="resnet9", help="recipes list --models names them")
     parser.add_argument("--width", type=int, default=8)
     parser.add_argument("--epochs", type=int, default=10)
@@ -43,7 +48,7 @@ def main(arguments=None):
 def run(options):
     """Do what the arguments say."""
     keras.utils.set_random_seed(0)
-    data = load_data(options.source, batch_size=128)
+    data = labelled_images(options.teacher, options.source)
     validation, test = data.splits["validation"], data.splits["test"]
     classes = len(data.class_names)
     mean, variance = data.statistics()
@@ -93,6 +98,13 @@ def run(options):
         found = each.predict(evaluation_images(test), verbose=0).argmax(axis=1)
         accuracy = (found == test.labels).mean()
         print(f"{name}: {each.count_params():,} parameters, test accuracy {accuracy:.3f}")
+
+
+def labelled_images(teacher, source):
+    """Return the images of the teacher's run as that divided them, or those of another source."""
+    source = images_of(teacher, source)
+    data = source.load_data() if isinstance(source, Run) else load_data(source or "fashion-mini")
+    return dataclasses.replace(data, batch_size=128)
 
 
 if __name__ == "__main__":

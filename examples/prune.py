@@ -54,9 +54,10 @@ def work(run, out, options):
     print(found)
     found.plot(out / "sensitivity.svg")
 
-    batches = training_pipeline(run.recipe, data, run.recipe.training.batch_size)
-    steps = len(data.splits["train"]) // run.recipe.training.batch_size
-    common = {"steps_per_epoch": options.steps or steps, "run_directory": out}
+    images = len(data.splits["train"])
+    batch_size = min(run.recipe.training.batch_size, images)
+    batches = training_pipeline(run.recipe, data, batch_size)
+    common = {"steps_per_epoch": options.steps or images // batch_size, "run_directory": out}
     small = prune(
         model,
         batches,

@@ -42,7 +42,8 @@ def work(run, out, options):
     """Do it."""
     data = run.load_data()
     model = load_keras_model(run.path("model.keras"))
-    train, batch_size = data.splits["train"], run.recipe.training.batch_size
+    train = data.splits["train"]
+    batch_size = min(run.recipe.training.batch_size, len(train))
     trained = quantize_aware(
         model,
         training_pipeline(run.recipe, data, batch_size),

@@ -70,14 +70,19 @@ class CompressionFolder:
                     f"received {value!r}; choose another folder"
                 )
 
-    @property
-    def finished(self) -> bool:
-        """Whether the ladder was climbed to its end, nothing failed, and the report is written."""
+    def finished(self, threads: int) -> bool:
+        """Return whether there is nothing left to do.
+
+        The ladder was climbed to its end, nothing failed, latency was measured with so many
+        threads, the report is written, and the file that it chose is there.
+        """
         if not (self.path / FILES[0]).exists():
             return False
         report = CompressionReport.load(self.path)
         failed = any(row["status"] == "failed" for row in report.candidates)
-        return bool(report.facts.get("complete")) and not failed
+        if failed or not report.facts.get("complete") or report.facts.get("threads") != threads:
+            return False
+        return not report.chosen or _is_whole(report.path, report.row(report.chosen))
 
     def file(self, name: str) -> Path:
         """Return the path of a candidate's file."""
@@ -91,13 +96,9 @@ class CompressionFolder:
             if not path.exists():
                 continue
             row = read_json(path)
-            if row["status"] != "measured" or self._is_whole(name, row):
+            if row["status"] != "measured" or _is_whole(self.file(name), row):
                 rows[name] = row
         return rows
-
-    def _is_whole(self, name, row):
-        path = self.file(name)
-        return path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == row.get("sha256")
 
     def write_row(self, row: dict[str, Any]) -> None:
         """Note that a candidate is done; its file has to be there already."""
@@ -158,6 +159,10 @@ class CompressionFolder:
             yield
         except OSError as error:
             raise RunError(f"cannot write to {self.path}: {error.strerror or error}") from error
+
+
+def _is_whole(path, row):
+    return path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == row.get("sha256")
 
 
 def _is_of_a_start(path):

@@ -12,8 +12,9 @@ import numpy as np
 
 from recipes.errors import ConfigError, DataError, RunError, nearest
 from recipes.files import write_json
+from recipes.layers._copies import carry_flags, copy_layer, copy_model
 from recipes.models.outputs import ending, gives_probabilities
-from recipes.models.replay import functional_class, trace
+from recipes.models.replay import is_replayable, trace
 from tuning.kernels import calls_of
 
 _LOG = logging.getLogger("keras_recipes.fine_tuning")
@@ -61,15 +62,34 @@ class Objective:
 
 
 def plain_copy(model: keras.Model) -> keras.Model:
-    """Return a model of the same layers, names and weights with variables of its own."""
-    if type(model) in (keras.Sequential, functional_class()):
-        # `clone_model` would give the inputs other names.
-        copy = type(model).from_config(model.get_config())
-    else:
-        # Not compiled: cloning compiles the clone, and cannot with a loss of the user's own.
-        model = keras.Model(model.inputs, model.outputs, name=model.name)
-        copy = keras.models.clone_model(model)
-    copy.set_weights(model.get_weights())
+    """Return a model of the same layers, names and weights with variables of its own.
+
+    Raises:
+        ConfigError: If a layer cannot be made from its configuration.
+    """
+    copies = {}
+
+    def copied(layer):
+        if id(layer) not in copies:
+            new = copy_model(layer, copied) if is_replayable(layer) else copy_layer(layer)
+            copies[id(layer)] = layer, new
+        return copies[id(layer)][1]
+
+    copy = copied(model)
+    layers = [pair for pair in copies.values() if isinstance(pair[0], keras.layers.Layer)]
+    # Setting the flag of a model sets all inside it; it was remembered behind what it holds.
+    for layer, new in reversed(layers):
+        if is_replayable(layer):
+            new.trainable = layer.trainable
+            continue
+        try:
+            new.set_weights(layer.get_weights())
+        except ValueError as error:
+            raise ConfigError(
+                f"{layer.name} of class {type(layer).__name__} gets other weights when it is made "
+                "from its configuration"
+            ) from error
+        carry_flags(layer, new)
     for call in trace(copy).calls:
         # What it adapted to lies in its weights; it computes with numbers derived from them.
         if isinstance(call.operation, keras.layers.Normalization):
@@ -86,6 +106,17 @@ def check_model(model: keras.Model, purpose: str) -> None:
             f"{purpose} takes a model of one input and one output of shape (batch, classes); "
             f"{model.name!r} has {len(model.inputs)} inputs and outputs of shape {shapes}"
         )
+
+
+def check_layers(model: keras.Model, purpose: str) -> None:
+    """Raise `ConfigError` at a layer that is of neither Keras nor this package: it cannot cross."""
+    for call in trace(model).calls:
+        kind = type(call.operation)
+        if kind.__module__.split(".")[0] not in ("keras", "recipes", "augment"):
+            raise ConfigError(
+                f"layer {call.name!r} ({kind.__name__}) cannot cross to tf_keras: {purpose} takes "
+                "layers of Keras and of this package; export_tflite can quantize it instead"
+            )
 
 
 def check_data(data, model: keras.Model, name: str = "data"):
@@ -154,12 +185,13 @@ def find_objective(model: keras.Model, batch) -> Objective:
 
 
 def say_left_out(twin, log: logging.Logger) -> None:
-    """Warn of layers such as augmentation that the tf_keras twin is trained without."""
-    if twin.left_out:
-        log.warning(
-            "trained on without %d layers that act in training alone, %r the first",
-            *(len(twin.left_out), twin.left_out[0]),
-        )
+    """Warn of what the tf_keras twin is trained without, such as augmentation and regularizers."""
+    for names, what in (
+        (twin.left_out, "layers that act in training alone"),
+        (twin.left_out_settings, "regularizers and constraints of layers"),
+    ):
+        if names:
+            log.warning("trained on without %d %s, %r the first", len(names), what, names[0])
 
 
 def count_steps(data, steps_per_epoch: int | None) -> int:
@@ -242,8 +274,11 @@ class Record:
         history = keras.callbacks.History()
         history.set_model(model)
         history.epoch = [epoch["epoch"] - 1 for epoch in self.epochs]
-        names = [name for name in self.epochs[0] if name != "epoch"]
-        history.history = {name: [epoch[name] for epoch in self.epochs] for name in names}
+        for epoch in self.epochs:
+            # A callback may report in some epochs only.
+            for name, value in epoch.items():
+                if name != "epoch":
+                    history.history.setdefault(name, []).append(value)
         return history
 
     def _write(self):

@@ -12,6 +12,7 @@ from recipes.errors import ConfigError, RecipesError
 from tuning._fine_tuning import (
     Record,
     check_data,
+    check_layers,
     check_model,
     count_steps,
     find_objective,
@@ -48,8 +49,9 @@ def cluster(
 ) -> keras.Model:
     """Train a copy of a classifier on with few distinct values in each kernel.
 
-    Such a file is smaller after compression (gzip, app stores). Sets the random seeds of Python,
-    NumPy and TensorFlow. A layer whose kernel has that few values already is not trained.
+    Such a file is smaller after compression (gzip, app stores). A layer whose kernel has that few
+    values already is not trained. Regularizers and constraints of the model's layers are left out;
+    a warning says so. Sets the random seeds of Python, NumPy and TensorFlow.
 
     Args:
         model: Functional or sequential Keras 3 classifier of one input and one output of shape
@@ -78,7 +80,8 @@ def cluster(
         A Keras 3 model of the same layers, names and precision, not compiled; with `history`.
 
     Raises:
-        ConfigError: If an argument is out of range or a layer unknown.
+        ConfigError: If an argument is out of range, or a layer unknown or not one that can cross to
+            tf_keras.
         DataError: If the data is empty or does not fit the model.
         RecipesError: If training diverges, or a kernel ends with more values, or without its zeros.
         RunError: If the run directory cannot be written.
@@ -93,6 +96,7 @@ def cluster(
     """
     one_of("initialization", initialization, INITIALIZATIONS)
     check_model(model, "cluster")
+    check_layers(model, "cluster")
     clusters = whole_number("clusters", clusters, 3 if preserve_sparsity else 2)
     epochs = whole_number("epochs", epochs)
     names = [kernel.name for kernel in choose(model, "cluster", layers)]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from recipes.errors import ConfigError, RunError
 from recipes.files import atomic_path, read_json
+from recipes.run import Run, refuse_among_images
 from tuning._climb import Climb
 from tuning._compression_folder import (
     FINAL,
@@ -22,7 +23,7 @@ from tuning.accuracy_aware import CANDIDATES, METHODS, check_arguments
 from tuning.candidate_exam import file_facts
 from tuning.candidates import Settings, Workshop
 from tuning.compression_report import CompressionReport
-from tuning.tflite import versions
+from tuning.tflite import check_path, versions
 
 if TYPE_CHECKING:
     import keras
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 # Of a student, where no recipe says how long.
 _STUDENT_EPOCHS = 20
+# What a replay.json has had from the beginning.
+_RECIPE_NAMES = {"restored", "model_sha256", "data_fingerprint", "sha256", "versions"}
 
 
 def compress(
@@ -69,7 +72,9 @@ def compress(
         model_or_run: Keras classifier that takes images in `[0, 255]` and gives probabilities; or a
             run directory or a `.keras` file of one. In a run, fine-tuning augments the images as
             its recipe does.
-        data: `ImageData`, or what `load_data` takes; for a run by default its own images.
+        data: `ImageData`, or what `load_data` takes; for a run, or a file in it, by default its own
+            images. The source of the run is divided as the run divided it, another one as its
+            recipe says; files are read in the size and colour that the model takes.
         max_drop: Loss of validation accuracy to allow, a share: 0.01 is one percentage point.
         target: `"cpu"`: the fastest file; `"int-only"`: the smallest without a float operation,
             int8 in and out, for hardware without float arithmetic; `"smallest"`: the smallest
@@ -89,7 +94,7 @@ def compress(
         student_epochs: Passes over the training images in teaching the student. Default: as many
             as the recipe of the run has, else 20.
         calibration_count: Training images that fix the ranges of int8.
-        threads: Of the interpreter, for latency.
+        threads: Of the interpreter, for latency; with other threads the same call measures it anew.
         seed: Of all random numbers.
         progress: Show what is done on the standard error stream; `compress.log` in `out` holds it
             in any case.
@@ -102,7 +107,8 @@ def compress(
         ConfigError: If an argument is out of range or unknown.
         DataError: If there are no validation images, or the images do not fit the model.
         RecipesError: If the model cannot be converted at all.
-        RunError: If `out` cannot be written, or holds the compression of something else.
+        RunError: If `out` cannot be written, lies among the images, or holds the compression of
+            something else; if the run is not finished.
 
     Example:
         >>> report = compress("runs/fashion", max_drop=0.005)   # doctest: +SKIP
@@ -127,8 +133,9 @@ def compress(
         "methods": list(methods),
         **dataclasses.asdict(settings),
     }
+    refuse_among_images(out, data)
     folder = CompressionFolder(out, arguments, model, data)
-    if folder.finished:
+    if folder.finished(threads):
         return CompressionReport.load(out)
     with folder.log(progress) as log:
         workshop = Workshop(model, data, settings, folder.path, batches)
@@ -159,18 +166,16 @@ def replay(
         `path`.
 
     Raises:
-        RunError: If model or images are not those of the recipe, or the file is another one: other
-            versions of the packages, another processor.
+        ConfigError: If `path` does not end in `.tflite`, or `recipe` is `None`: no file was chosen.
+        RunError: If `recipe` is something else, `path` cannot be written, model or images are not
+            those of the recipe, or the file is another one: other versions of the packages,
+            another processor.
 
     Example:
         >>> replay("runs/a/compressed/replay.json", "runs/a", path="again.tflite")  # doctest: +SKIP
     """
-    if not isinstance(recipe, dict):
-        try:
-            recipe = read_json(recipe)
-        except (OSError, ValueError) as error:
-            raise RunError(f"cannot read {recipe}: {error}") from error
-    settings = Settings(**recipe["settings"])
+    path = check_path(path)
+    recipe, settings = _read_recipe(recipe)
     model, data, _, training = _resolve(model, data, path)
     batches = training and _recipe_batches(training, data, settings)
     found = {"model_sha256": model_digest(model), "data_fingerprint": data.fingerprint}
@@ -184,7 +189,6 @@ def replay(
                 f"{name.split('_')[0]} is not that of the recipe: {name} {value[:12]}, expected "
                 f"{recipe[name][:12]}"
             )
-    path = Path(path)
     with tempfile.TemporaryDirectory() as scratch:
         made = Path(scratch) / FINAL
         workshop = Workshop(model, data, settings, Path(scratch), batches)
@@ -202,6 +206,27 @@ def replay(
         except OSError as error:
             raise RunError(f"cannot write {path}: {error.strerror or error}") from error
     return path
+
+
+def _read_recipe(recipe):
+    """Return the content of a `replay.json`, and the settings in it."""
+    if recipe is None:
+        raise ConfigError("recipe is None: compress chose no file that could be made again")
+    content = recipe
+    if not isinstance(recipe, dict):
+        try:
+            content = read_json(recipe)
+        except (OSError, ValueError) as error:
+            raise RunError(f"cannot read {recipe}: {error}") from error
+    try:
+        settings = Settings(**content["settings"])
+        whole = content["candidate"] in CANDIDATES and content.keys() >= _RECIPE_NAMES
+    except (KeyError, TypeError):
+        whole = False
+    if not whole:
+        name = "recipe" if isinstance(recipe, dict) else recipe
+        raise RunError(f"{name} is no replay.json of compress")
+    return content, settings
 
 
 def _checked(settings: Settings) -> Settings:
@@ -239,10 +264,10 @@ def _with_student(settings, methods, student, student_epochs, recipe, model, dat
 
 def _resolve(model_or_run, data, out):
     """Return model, images, folder, and the recipe of a run."""
-    from recipes.data import ImageData, load_data
     from recipes.evaluation.classifier import load_keras_model
-    from recipes.run import Run
+    from recipes.evaluation.labelled import images_of
 
+    recipe = None
     if isinstance(model_or_run, (str, os.PathLike)) and Path(model_or_run).is_dir():
         model_or_run = Run(model_or_run)
     if isinstance(model_or_run, Run):
@@ -252,20 +277,40 @@ def _resolve(model_or_run, data, out):
                 f"{run.directory} is not finished; go on with: recipes train --resume "
                 f"{run.directory}"
             )
-        data = run.load_data() if data is None else data
         out = run.path("compressed") if out is None else out
-        model = load_keras_model(run.path("model.keras"))
-    elif isinstance(model_or_run, (str, os.PathLike)):
-        run, model = None, load_keras_model(model_or_run)
-    else:
-        run, model = None, model_or_run
+        model_or_run, recipe = run.path("model.keras"), run.recipe
+    model = model_or_run
+    if isinstance(model, (str, os.PathLike)):
+        model = load_keras_model(model)
+    data = images_of(model_or_run, data)
     if data is None:
         raise ConfigError("data is missing: only a run knows its own images")
     if out is None:
         raise ConfigError("out is missing: a folder for the files and the report")
-    if not isinstance(data, ImageData):
-        data = load_data(data)
-    return model, data, Path(out), None if run is None else run.recipe
+    return model, _load(data, model, recipe), Path(out), recipe
+
+
+def _load(data, model, recipe):
+    """Return images: of a run as divided there, of another source as recipe and model have it."""
+    from recipes.data import ImageData, load_data
+    from recipes.evaluation.classifier import KerasClassifier
+
+    if isinstance(data, ImageData):
+        return data
+    if isinstance(data, Run):
+        return data.load_data()
+    contract = KerasClassifier(model).contract
+    shape = contract["image_shape"]
+    size = None if None in shape else tuple(shape[:2])
+    reading = {"image_size": size, "color": contract["color"], "fit": contract["fit"]}
+    if recipe is not None:
+        chosen = recipe.data
+        reading |= {
+            "validation": chosen.validation,
+            "test": chosen.test,
+            "seed": chosen.split_seed,
+        }
+    return load_data(data, **reading)
 
 
 def _recipe_batches(recipe, data, settings):

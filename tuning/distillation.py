@@ -190,6 +190,8 @@ def _optimizer_maker(optimizer, learning_rate):
 def _teacher_accuracy(model, batch):
     """Return the share of the first batch that the teacher finds; warn if that is chance."""
     images, labels = (keras.ops.convert_to_tensor(part) for part in batch[:2])
+    # As the model is given them in training, whatever the data holds.
+    images = keras.ops.cast(images, model.inputs[0].dtype)
     logits = model.get_layer("teacher_beside").teach(images)[0]
     accuracy = float(np.mean(label_hits(labels, logits)))
     chance = 1 / logits.shape[-1]

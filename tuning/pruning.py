@@ -12,6 +12,7 @@ from recipes.errors import ConfigError, RecipesError
 from tuning._fine_tuning import (
     Record,
     check_data,
+    check_layers,
     check_model,
     count_steps,
     find_objective,
@@ -64,8 +65,9 @@ def prune(
     """Train a copy of a classifier on while ever more of its smallest weights are set to 0.
 
     The zeros shrink the file after compression (gzip, app stores). They make nothing faster on x86,
-    where LiteRT computes with dense kernels. What is not pruned here keeps the zeros it has. Sets
-    the random seeds of Python, NumPy and TensorFlow.
+    where LiteRT computes with dense kernels. What is not pruned here keeps the zeros it has.
+    Regularizers and constraints of the model's layers are left out; a warning says so. Sets the
+    random seeds of Python, NumPy and TensorFlow.
 
     Args:
         model: Functional or sequential Keras 3 classifier of one input and one output of shape
@@ -109,8 +111,8 @@ def prune(
         `round` by epoch.
 
     Raises:
-        ConfigError: If an argument is out of range, a layer unknown or frozen, or cannot have the
-            structure.
+        ConfigError: If an argument is out of range, a layer unknown, frozen, not one that can
+            cross to tf_keras, or cannot have the structure.
         DataError: If the data is empty or does not fit the model.
         RecipesError: If training diverges, or the sparsity is not reached to one weight in a
             thousand.
@@ -127,6 +129,7 @@ def prune(
     one_of("schedule", schedule, SCHEDULES)
     one_of("structure", structure, STRUCTURES)
     check_model(model, "prune")
+    check_layers(model, "prune")
     epochs, rounds = whole_number("epochs", epochs), whole_number("rounds", rounds)
     aims, left_out = _aims(model, layers, targets or {}, _overall(sparsity, structure), structure)
     if structure == "2:4" and rounds > 1:

@@ -20,6 +20,7 @@ from recipes.models.replay import trace
 from tuning._fine_tuning import (
     Record,
     check_data,
+    check_layers,
     check_model,
     count_steps,
     find_objective,
@@ -71,8 +72,9 @@ def quantize_aware(
     Weights get one scale an output channel, depthwise ones too, results one a tensor, as the
     kernels of TFLite have them; the ranges begin at those of eight training batches. The softmax at
     the end is taken off for training and put back, with its temperature, for export, as are fixed
-    factors of the logits, which the file has in the weights of the last layer. Sets the random
-    seeds of Python, NumPy and TensorFlow.
+    factors of the logits, which the file has in the weights of the last layer. Regularizers and
+    constraints of the model's layers are left out; a warning says so. Sets the random seeds of
+    Python, NumPy and TensorFlow.
 
     Args:
         model: Functional or sequential Keras 3 classifier of one input of images in `[0, 255]` and
@@ -124,7 +126,7 @@ def quantize_aware(
     epochs = whole_number("epochs", epochs)
     if freeze_batch_normalization_after is not None:
         whole_number("freeze_batch_normalization_after", freeze_batch_normalization_after, least=0)
-    _check_layers(model)
+    check_layers(model, "quantize_aware")
     patterns = _check_patterns(model, layers)
 
     from tuning._keras2.fitting import Fitting, check_optimizer
@@ -301,17 +303,6 @@ def _float_operations(content):
         path = Path(scratch) / "model.tflite"
         path.write_bytes(content)
         return inspect_tflite(path)["float_operation_names"]
-
-
-def _check_layers(model):
-    """Name a layer that cannot cross, before the model is copied, which Keras might refuse."""
-    for call in trace(model).calls:
-        kind = type(call.operation)
-        if kind.__module__.split(".")[0] not in ("keras", "recipes", "augment"):
-            raise ConfigError(
-                f"layer {call.name!r} ({kind.__name__}) cannot cross to tf_keras: quantize_aware "
-                "takes layers of Keras and of this package; export_tflite can quantize it instead"
-            )
 
 
 # Of Keras' own, what takes probabilities and has no `from_logits`.

@@ -186,7 +186,8 @@ def importance(trials: Sequence[Trial], direction: str) -> list[Importance]:
     what chance gives to as many groups; of the ranks of the objective, so that a few very bad
     trials do not decide. An effect that rises and falls again is seen, unlike by a correlation;
     one of two hyperparameters together is not. Trials that were pruned count with their last
-    value, those that diverged as the worst.
+    value, those that diverged as the worst. Of trials of several lengths, as Hyperband has them,
+    those of the most frequent length count: longer ones are better whatever their values.
 
     Args:
         trials: Of one stage.
@@ -197,6 +198,8 @@ def importance(trials: Sequence[Trial], direction: str) -> list[Importance]:
     """
     worst = -np.inf if direction == "max" else np.inf
     judged = [trial for trial in trials if trial.state == DIVERGED or trial.value is not None]
+    lengths = [trial.planned_epochs for trial in judged]
+    judged = [trial for trial in judged if trial.planned_epochs == statistics.mode(lengths)]
     names = list(dict.fromkeys(name for trial in judged for name in trial.values))
     objective = np.array(
         [worst if trial.state == DIVERGED else trial.value for trial in judged], np.float64

@@ -11,8 +11,9 @@ from tuning.search_wording import show, text_of
 
 IMPORTANCE_NOTE = (
     "Importance: the share of the variance of the trials' ranks that lies between groups of like "
-    "values of the field, less what chance gives; of the first stage. Fields that matter only "
-    "together are not seen. With few trials it is a rough guide."
+    "values of the field, less what chance gives; of the first stage, and there of the trials of "
+    "the most frequent length. Fields that matter only together are not seen. With few trials it "
+    "is a rough guide."
 )
 BATCH_HEADER = (
     "Batch size", "Trials", "Seconds a trial", "Seconds an epoch", "Best", "Median",

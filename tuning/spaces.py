@@ -149,10 +149,13 @@ class Space:
             ConfigError: If the file cannot be read, or as for `parse`.
         """
         try:
-            text = Path(path).read_text(encoding="utf-8")
+            # Some editors begin UTF-8 with a mark.
+            text = Path(path).read_text(encoding="utf-8-sig")
             values = json.loads(text) if Path(path).suffix == ".json" else None
         except OSError as error:
             raise ConfigError(f"cannot read space {path}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"cannot read space {path}: it is not UTF-8") from error
         except ValueError as error:
             raise ConfigError(f"{path} is not JSON: {error}") from error
         return cls.parse(text) if values is None else cls.from_dict(values)
@@ -269,7 +272,8 @@ class Space:
 def default_space(recipe: Recipe) -> Space:
     """Return what is worth varying in a recipe first: rates, decay, smoothing, dropout.
 
-    Ranges reach a factor of ten to either side of the recipe's own values.
+    Rates and decay reach a factor of ten to either side of the recipe's own; all ranges and choices
+    hold the recipe's own value.
 
     Example:
         >>> from recipes import get_recipe
@@ -287,13 +291,15 @@ def default_space(recipe: Recipe) -> Space:
             if decay
             else Choices((0.0, 1e-4, 1e-3, 1e-2))
         ),
-        "schedule.warmup": Range(0.0, 0.4),
-        "augmentation.label_smoothing": Choices((0.0, 0.05, 0.1, 0.2)),
+        "schedule.warmup": Range(0.0, max(0.4, recipe.schedule.warmup)),
+        "augmentation.label_smoothing": Choices(
+            sorted({0.0, 0.05, 0.1, 0.2, recipe.augmentation.label_smoothing})
+        ),
     }
     if recipe.model.dropout is not None:
-        space["model.dropout"] = Range(0.0, 0.5)
+        space["model.dropout"] = Range(0.0, max(0.5, recipe.model.dropout))
     if recipe.transfer.weights is not None and recipe.transfer.strategy != "frozen":
-        space["transfer.rate_decay"] = Range(0.3, 1.0)
+        space["transfer.rate_decay"] = Range(min(0.3, recipe.transfer.rate_decay), 1.0)
     return Space(space)
 
 

@@ -3,6 +3,9 @@
 import keras
 import pytest
 
+from recipes import Recipe, load_data
+from recipes.run import FORMAT_VERSION, Run
+
 
 @pytest.mark.slow
 def test_it_learns_from_a_finished_run(program, tiny_run, tiny_source, tmp_path, capsys):
@@ -17,6 +20,16 @@ def test_it_learns_from_a_finished_run(program, tiny_run, tiny_source, tmp_path,
     student = keras.models.load_model(tmp_path / "student.keras")
     assert f"student: {student.count_params():,} parameters" in student_line
     assert student.count_params() < tiny_run.metrics["parameters"] / 2
+
+
+def test_images_of_a_run_are_divided_as_it_divided_them(program, tiny_source, tmp_path):
+    data = load_data(tiny_source, seed=7, validation=0.3)
+    run = Run.create(
+        tmp_path / "run", Recipe("mine"), data.to_dict(), {"format_version": FORMAT_VERSION}
+    )
+    for source in (None, tiny_source):
+        found = program.labelled_images(str(run.path("model.keras")), source)
+        assert (found.fingerprint, found.batch_size) == (data.fingerprint, 128)
 
 
 def test_a_teacher_of_other_classes_is_one_line(program, tiny_source, tmp_path, capsys):

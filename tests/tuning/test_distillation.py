@@ -320,14 +320,18 @@ class TestDistill:
             tf.data.Dataset.from_tensor_slices(images).batch(4), labels, average=average
         )
         stopping = EarlyStopping("val_loss", average=average)
+        rare = keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, logs: logs.update({"rare": 7.0} if epoch == 1 else {})
+        )
         taught = distill(
             network(2),
             teacher,
             data,
             epochs=2,
             optimizer=keras.optimizers.SGD(0.05),
-            callbacks=[average, validation, stopping],
+            callbacks=[average, validation, stopping, rare],
         )
+        assert taught.history.history["rare"] == [7.0]
         logits = taught.predict(images, verbose=0).astype(np.float64)
         probabilities = tf.nn.softmax(logits).numpy()
         expected = log_loss(labels, probabilities, labels=range(CLASSES))
@@ -378,5 +382,6 @@ class TestDistill:
     def test_says_when_the_teacher_knows_nothing(self, teacher, images, labels, caplog):
         wrong = tf.data.Dataset.from_tensor_slices((images, (labels + 1) % CLASSES)).batch(12)
         with caplog.at_level(logging.WARNING, "keras_recipes.distill"):
-            distill(network(2), teacher, wrong, epochs=1, steps_per_epoch=1)
+            # The images are uint8; preprocessing gets the numbers that a model does.
+            distill(network(2), teacher, wrong, epochs=1, teacher_preprocessing=lambda x: x / 1.0)
         assert "the teacher finds 0% of the labels of the first batch" in caplog.text

@@ -1,12 +1,12 @@
-"""Which loss goes with the end of a model and the form of its labels."""
+"""Which loss goes with the end of a model and the form of its labels; copies of models."""
 
 import keras
 import numpy as np
 import pytest
 from keras import layers
 
-from recipes.errors import DataError
-from tuning._fine_tuning import find_objective
+from recipes.errors import ConfigError, DataError
+from tuning._fine_tuning import find_objective, plain_copy
 
 
 def classifier(*last, units=3):
@@ -45,3 +45,47 @@ def test_sigmoids_want_labels_of_their_form():
     model = classifier(layers.Activation("sigmoid"))
     with pytest.raises(DataError, match=r"expected labels of shape \(n, 3\) of 0 and 1"):
         find_objective(model, (np.zeros((3, 4)), NUMBERS))
+
+
+class Scaled(layers.Layer):
+    """A layer of a user's own, which Keras does not find by its name."""
+
+    def __init__(self, start, **kwargs):
+        super().__init__(**kwargs)
+        self.start = start
+        self.factor = self.add_weight(shape=(), initializer="ones")
+
+    def call(self, inputs):
+        return self.start * self.factor * inputs
+
+    def get_config(self):
+        return {**super().get_config(), "start": self.start}
+
+
+def test_copies_hold_layers_of_ones_own_and_share_no_weights():
+    normalization = layers.Normalization()
+    normalization.adapt(np.arange(8.0).reshape(2, 4))
+    shared, inner = layers.Dense(4, name="shared"), classifier(Scaled(2.0, name="mine"), units=4)
+    inner.layers[0].trainable = False
+    inputs = keras.Input((4,), name="pictures")
+    x = shared(inner(shared(normalization(inputs))))
+    model = keras.Model(inputs, layers.Lambda(lambda tensor: tensor + 1)(x))
+    model.get_layer(inner.name).layers[1].factor.assign(3.0)
+    copy = plain_copy(model)
+    images = np.linspace(-1, 1, 12).reshape(3, 4)
+    np.testing.assert_array_equal(copy(images), model(images))
+    assert not {id(weight) for weight in copy.weights} & {id(weight) for weight in model.weights}
+    for one in (copy, model):
+        assert one.layers[0].name == "pictures"
+        trained = [weight.path.split("/")[-2] for weight in one.trainable_weights]
+        assert sorted(trained) == ["mine", "shared", "shared"]
+
+
+def test_a_layer_that_cannot_be_copied_is_named():
+    class Odd(Scaled):
+        def get_config(self):
+            return layers.Layer.get_config(self)
+
+    with pytest.raises(ConfigError, match="odd of class Odd cannot be copied from its config") as e:
+        plain_copy(classifier(Odd(2.0, name="odd")))
+    assert "\n" not in str(e.value)

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from recipes.errors import ConfigError, DataError, RecipesError, RunError
-from tuning import describe_weights, prune
+from tuning import cluster, describe_weights, prune
 
 pytest.importorskip("tensorflow_model_optimization")
 from tuning._keras2 import load_tf_mot
@@ -362,6 +362,15 @@ def test_models_that_cannot_be_used(data):
     small = keras.Sequential([keras.Input((6, 6, 4)), layers.Flatten(), layers.Dense(3)])
     with pytest.raises(ConfigError, match="no layer to work on.*first and the last"):
         prune(small, data)
+
+    class Doubled(layers.Layer):
+        def call(self, inputs):
+            return 2 * inputs
+
+    small.add(Doubled(name="mine"))
+    for work, name in ((prune, "prune"), (cluster, "cluster")):
+        with pytest.raises(ConfigError, match=rf"'mine' \(Doubled\) cannot cross.*: {name} takes"):
+            work(small, data)
 
 
 def test_a_run_directory_that_cannot_be(model, data, tmp_path):

@@ -233,6 +233,7 @@ def test_nothing_is_printed(tiny_model, tmp_path, capfd):
 
 def test_other_kinds_of_model(tiny_model, tmp_path):
     """Nested, sequential, with a stock softmax, with augmentation inside, with Flatten."""
+    keras.utils.set_random_seed(0)
     layers = keras.layers
     inner = tiny_model(layers.Conv2D(4, 3), FusedBatchNormalization(), head=False)
     nested_inputs = keras.Input((8, 8, 1))

@@ -165,6 +165,18 @@ def test_layers_that_do_nothing_when_predicting_are_left_out(caplog):
     assert "without 2 layers that act in training alone, 'flip' the first" in caplog.text
 
 
+def test_regularizers_are_named_and_noise_keeps_its_shape(caplog):
+    noise = layers.Dropout(0.5, noise_shape=(None, 1, 1, 4))
+    twin = to_tf_keras(
+        sequence(layers.Conv2D(4, 1, kernel_regularizer="l2", name="conv"), noise, shape=(9, 9, 1))
+    )
+    say_left_out(twin, logging.getLogger("keras_recipes.prune"))
+    assert "without 1 regularizers and constraints of layers, 'conv.kernel_reg" in caplog.text
+    dropped = np.asarray(twin.model.layers[-1](np.ones((8, 9, 9, 4), "float32"), training=True))
+    # Each map is dropped whole or kept whole.
+    assert set(np.unique(dropped.mean(axis=(1, 2)))) == {0.0, 2.0}
+
+
 def test_shared_layers_stay_shared():
     twin = to_tf_keras(residual())
     shared = [layer for layer in twin.model.layers if len(layer.inbound_nodes) > 1]

@@ -44,7 +44,7 @@ _SAME = {
     "Reshape": ("target_shape",),
     "Flatten": (),
     "Permute": ("dims",),
-    "Dropout": ("rate",),
+    "Dropout": ("rate", "noise_shape"),
     "SpatialDropout2D": ("rate",),
     "GaussianDropout": ("rate",),
     "GaussianNoise": ("stddev",),
@@ -85,12 +85,13 @@ class Converter:
         links: The arguments of a `Link` for each layer with weights.
         remarks: Sentences on what was left out or rewritten.
         left_out: Names of the layers that were left out though training would go through them.
+        left_out_settings: Layer and name of regularizers and constraints, which are left out.
     """
 
     def __init__(self, tf_keras, graph, quantizable):
         self.tf_keras = tf_keras
         self.quantizable = quantizable
-        self.links, self.remarks, self.left_out = [], [], []
+        self.links, self.remarks, self.left_out, self.left_out_settings = [], [], [], []
         self._producers = {value.number: call for call in graph.calls for value in call.outputs}
         self._uses = _count_uses(graph)
         # Shared layers: what was made for an operation, by what part of it.
@@ -108,13 +109,18 @@ class Converter:
             raise self._unsupported(call)
         if not isinstance(operation, keras.layers.Layer):
             return [self._operation(call, kind, arguments, keywords)]
-        special = getattr(self, f"_{kind}", None)
-        if special is not None:
-            return [special(call, _only(arguments))]
         if kind in _IDLE:
             self.remarks.append(f"{call.name} is left out: it does nothing when a model predicts")
             self.left_out.append(call.name)
             return [_only(arguments)]
+        self.left_out_settings += [
+            f"{call.name}.{name}"
+            for name, value in vars(operation).items()
+            if value is not None and name.endswith(("_regularizer", "_constraint"))
+        ]
+        special = getattr(self, f"_{kind}", None)
+        if special is not None:
+            return [special(call, _only(arguments))]
         if kind not in _SAME:
             raise self._unsupported(call)
         return [self._same(call, kind, _only(arguments))]

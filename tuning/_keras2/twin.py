@@ -49,6 +49,7 @@ class Twin:
         links: One for each layer with weights.
         remarks: What was left out or rewritten, a sentence each.
         left_out: Names of layers that act in training alone, which the twin is trained without.
+        left_out_settings: Likewise, settings of layers, such as `"conv1.kernel_regularizer"`.
     """
 
     model: object
@@ -57,6 +58,7 @@ class Twin:
     links: tuple[Link, ...]
     remarks: tuple[str, ...]
     left_out: tuple[str, ...]
+    left_out_settings: tuple[str, ...]
 
     def carry_back(self, trained=None) -> None:
         """Put weights into the Keras 3 model, exactly where the twin's layer is the same.
@@ -145,8 +147,10 @@ def to_tf_keras(model: keras.Model, *, quantizable: bool = False) -> Twin:
     links = tuple(link for link in links if link.name in layers)
     _compare(tf_keras, graph, inputs, tensors)
     remarks = tuple(dict.fromkeys(converter.remarks))
-    left_out = tuple(dict.fromkeys(converter.left_out))
-    return Twin(twin_model, source, model, links, remarks, left_out)
+    left_out, settings = (
+        tuple(dict.fromkeys(names)) for names in (converter.left_out, converter.left_out_settings)
+    )
+    return Twin(twin_model, source, model, links, remarks, left_out, settings)
 
 
 def _compare(tf_keras, graph: Graph, inputs, tensors) -> None:

@@ -1,5 +1,6 @@
 """`compress` on tiny trained networks: what it writes, what it chooses by, how it goes on."""
 
+import dataclasses
 import gzip
 import hashlib
 import json
@@ -14,9 +15,10 @@ from PIL import Image
 from recipes.config import Recipe
 from recipes.data import load_data
 from recipes.errors import ConfigError, DataError, RecipesError, RunError
+from recipes.run import FORMAT_VERSION, Run
 from tuning._compression_folder import CompressionFolder, validation_digest
 from tuning.candidates import Settings
-from tuning.compression import _recipe_batches, compress, replay
+from tuning.compression import _recipe_batches, _resolve, compress, replay
 from tuning.compression_report import CompressionReport
 
 pytest.importorskip("litert_quantizer")
@@ -106,6 +108,28 @@ def test_replay_gives_the_same_bytes(report, network, data, tmp_path):
     assert path.read_bytes() == report.path.read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "cannot read"),
+        ("[]", "replay.json is no replay.json of compress"),
+        ('{"candidate": "int8", "settings": {"epoch": 3}}', "is no replay.json of compress"),
+        (None, "compress chose no file"),
+    ],
+)
+def test_replay_refuses_what_is_no_recipe(content, message, network, data, tmp_path):
+    path = content and tmp_path / "replay.json"
+    if path:
+        path.write_text(content)
+    with pytest.raises(RecipesError, match=message):
+        replay(path, network, data, path=tmp_path / "a.tflite")
+
+
+def test_replay_refuses_another_suffix(report, network, data, tmp_path):
+    with pytest.raises(ConfigError, match=r"path must end in \.tflite"):
+        replay(report.recipe, network, data, path=tmp_path / "a.bin")
+
+
 def test_replay_refuses_another_model(report, hard_network, data, tmp_path):
     with pytest.raises(RunError, match="model is not that of the recipe"):
         replay(report.recipe, hard_network, data, path=tmp_path / "a.tflite")
@@ -161,6 +185,48 @@ def test_a_finished_one_is_not_repeated(report, network, data):
     assert {path: path.stat().st_mtime_ns for path in report.path.parent.rglob("*")} == before
 
 
+def test_it_goes_on_where_the_report_is_no_answer(report, network, data, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(report.path.parent, out)
+    folder = CompressionFolder(out, {}, network, data)
+    assert folder.finished(1)
+    assert not folder.finished(2)
+    (out / "model.tflite").unlink()
+    assert not folder.finished(1)
+    again = compress(network, data, max_drop=0.02, out=out, threads=2, progress=False)
+    assert again.facts["threads"] == 2
+    content = again.path.read_bytes()
+    assert hashlib.sha256(content).hexdigest() == again.row(again.chosen)["sha256"]
+    kept = (out / "compress.log").read_text().count(": kept from before")
+    assert kept == len(report.candidates)
+
+
+def test_images_of_a_run_are_divided_as_it_divided_them(tiny_source, tmp_path):
+    recipe = Recipe("mine").override({"data.split_seed": 7, "data.validation": 0.3})
+    divided = load_data(tiny_source, seed=7, validation=0.3)
+    run = Run.create(
+        tmp_path / "run", recipe, divided.to_dict(), {"format_version": FORMAT_VERSION}
+    )
+    model = keras.Sequential([keras.Input((28, 28, 1)), keras.layers.Flatten()])
+    model.add(keras.layers.Dense(3, activation="softmax"))
+    model.save(run.path("model.keras"))
+    run.path("metrics.json").write_text("{}")
+    shutil.copytree(tiny_source.removeprefix("idx:"), tmp_path / "again")
+    # Elsewhere the same images are another source, which the recipe divides.
+    elsewhere = f"idx:{tmp_path / 'again'}"
+    for given, source in (
+        (run.directory, None),
+        (run.directory, tiny_source),
+        (run.path("model.keras"), tiny_source),
+        (run.directory, elsewhere),
+    ):
+        _, found, _, _ = _resolve(given, source, tmp_path / "out")
+        assert found.fingerprint == divided.fingerprint
+    small = keras.Sequential([keras.Input((14, 14, 3)), keras.layers.Flatten()])
+    _, found, _, _ = _resolve(small, tiny_source, tmp_path / "out")
+    assert found.image_shape == (14, 14, 3)
+
+
 def test_a_folder_of_something_else_is_refused(report, network, hard_network, data, tmp_path):
     with pytest.raises(RunError, match="max_drop was 0.02, received 0.01"):
         compress(network, data, max_drop=0.01, out=report.path.parent, progress=False)
@@ -169,6 +235,9 @@ def test_a_folder_of_something_else_is_refused(report, network, hard_network, da
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(RunError, match="no folder of compress"):
         compress(network, data, out=tmp_path, progress=False)
+    among = dataclasses.replace(data, settings={"reload": {"source": str(tmp_path)}})
+    with pytest.raises(RunError, match="lies in the folder of images"):
+        compress(network, among, out=tmp_path / "out", progress=False)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 

@@ -80,6 +80,15 @@ def test_importance_with_little_to_go_by():
     assert importance(some, "max")[0].name == "a"
 
 
+def test_importance_is_that_within_trials_of_one_length():
+    """As of Hyperband: the few that are trained longer are better whatever their values."""
+    short = [trial(n, {"a": n % 3}, float(n % 3)) for n in range(12)]
+    long = [
+        dataclasses.replace(trial(12 + n, {"a": 0}, 10.0 + n), planned_epochs=3) for n in range(5)
+    ]
+    assert importance(short + long, "max") == importance(short, "max")
+
+
 @pytest.mark.parametrize("direction", ["max", "min"])
 def test_diverged_trials_are_the_worst(direction):
     from scipy import stats

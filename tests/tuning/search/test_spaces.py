@@ -221,6 +221,12 @@ def test_files_that_cannot_be_read(tmp_path):
     (tmp_path / "bad.json").write_text("{")
     with pytest.raises(ConfigError, match="is not JSON"):
         Space.from_file(tmp_path / "bad.json")
+    text = "model.width: 8, 16  # größer"
+    (tmp_path / "latin.txt").write_text(text, encoding="latin-1")
+    with pytest.raises(ConfigError, match=r"cannot read space .*latin.txt: it is not UTF-8"):
+        Space.from_file(tmp_path / "latin.txt")
+    (tmp_path / "marked.txt").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert Space.from_file(tmp_path / "marked.txt").dimensions["model.width"] == Choices((8, 16))
 
 
 def test_the_start_is_the_recipe_where_the_space_holds_it():
@@ -280,9 +286,17 @@ def test_steps_reach_the_upper_end_and_outlive_narrowing():
         assert found == [float(f"0.{tenth}") for tenth in range(last + 1)]
 
 
-@pytest.mark.parametrize("name", ["fashion-mini", "photos", "cifar-resnet20", "transfer"])
-def test_the_default_space_holds_the_recipe(name):
-    recipe = get_recipe(name)
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("fashion-mini", {"augmentation.label_smoothing": 0.15, "schedule.warmup": 0.5}),
+        ("photos", {"model.dropout": 0.7}),
+        ("cifar-resnet20", {}),
+        ("transfer", {"transfer.rate_decay": 0.2}),
+    ],
+)
+def test_the_default_space_holds_the_recipe(name, changes):
+    recipe = get_recipe(name).override(changes)
     space = default_space(recipe)
     assert space.recipe(recipe, space.start(recipe)) == recipe
 
