@@ -286,6 +286,7 @@ def run_ablate(options):
 
 def run_search(options):
     """Search over the fields of a recipe."""
+    from recipes.training import load_recipe_data
     from tuning.searching import search
     from tuning.spaces import Space
 
@@ -298,7 +299,7 @@ def run_search(options):
     recipe = _recipe(options)
     found = search(
         recipe,
-        _search_data(recipe, options),
+        load_recipe_data(recipe, options.source, labels=options.labels, corrupt=options.corrupt),
         space,
         out=options.out,
         algorithm=options.algorithm,
@@ -321,15 +322,6 @@ def run_search(options):
 
     Console(highlight=False, width=None if sys.stdout.isatty() else 240).print(found)
     return 0
-
-
-def _search_data(recipe, options):
-    from recipes.data.problems import say_problems
-    from recipes.training import load_recipe_data, say_to_stderr
-
-    data = load_recipe_data(recipe, options.source, labels=options.labels, corrupt=options.corrupt)
-    say_problems(data, say_to_stderr)
-    return data
 
 
 def run_check_data(options):

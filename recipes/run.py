@@ -174,7 +174,9 @@ def check_output(directory: str | os.PathLike, *, resume: bool, source: Any = No
                 f"{directory} holds an interrupted run; go on with: {command} "
                 "(resume=True in Python)"
             )
-        export = "" if run.export is not None else f", or export it with: {command}"
+        export = ""
+        if run.export is None and run.data.get("reload"):
+            export = f", or export it with: recipes export {directory}"
         raise RunError(f"{directory} already holds a finished run; choose another folder{export}")
     if resume:
         raise RunError(f"there is no run to resume at {directory}")
@@ -191,10 +193,12 @@ def refuse_among_images(directory: str | os.PathLike, source: Any) -> None:
 
     It would be taken for a class there, and the images for others than they were.
     """
+    from recipes.data.sources import BUNDLED
+
     if hasattr(source, "settings"):
         # An `ImageData` knows the folder that it was read from.
         source = (source.settings.get("reload") or {}).get("source")
-    if not isinstance(source, (str, os.PathLike)):
+    if not isinstance(source, (str, os.PathLike)) or source in BUNDLED:
         return
     images = Path(source).expanduser()
     if images.is_dir() and Path(directory).resolve().is_relative_to(images.resolve()):

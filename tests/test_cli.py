@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from recipes.cli import main
-from recipes.errors import RecipesError
+from tuning.export import ExportError
 
 COMMANDS = (
     "list",
@@ -187,13 +187,12 @@ def test_export_and_report_again(run_cli, tiny_run, tmp_path, monkeypatch):
     assert code == 0
     assert (folder / "report.html").exists()
     (folder / "report.html").unlink()
-    failing = mock.Mock(side_effect=RecipesError("int8 is another classifier."))
+    failing = mock.Mock(side_effect=ExportError("no model.tflite: it is another classifier"))
     monkeypatch.setattr("tuning.export.export_run", failing)
     code, _, err = run_cli("train", "--resume", folder)
     assert (code, err.splitlines()[-1]) == (
         2,
-        f"recipes: int8 is another classifier. All else of {folder} is written; make other files "
-        f"with: recipes export {folder} --to float32, or none with --no-export",
+        f"recipes: no model.tflite: it is another classifier; all else of {folder} is written",
     )
     assert (folder / "report.html").exists()
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -60,7 +61,7 @@ def test_what_is_in_the_way(tmp_path):
         check_output(tmp_path, resume=True)
 
 
-def test_a_run_among_the_images_is_refused(tmp_path):
+def test_a_run_among_the_images_is_refused(tmp_path, monkeypatch):
     with pytest.raises(RunError, match="lies in the folder of images"):
         check_output(tmp_path / "photos" / "run", resume=False, source=tmp_path)
     check_output(tmp_path / "run", resume=False, source=tmp_path / "photos")
@@ -69,6 +70,9 @@ def test_a_run_among_the_images_is_refused(tmp_path):
     with pytest.raises(RunError, match="lies in the folder of images .*photos"):
         check_output(tmp_path / "photos" / "run", resume=False, source=data)
     check_output(tmp_path / "run", resume=False, source=data)
+    monkeypatch.chdir(tmp_path)
+    Path("fashion-mini", "run").mkdir(parents=True)
+    check_output("fashion-mini/other", resume=False, source="fashion-mini")
     in_memory = load_data((np.zeros((4, 8, 8), np.uint8), [0, 1, 0, 1]))
     check_output(tmp_path / "run", resume=False, source=in_memory)
 
@@ -98,7 +102,11 @@ def test_an_interrupted_and_a_finished_run(tmp_path):
     run.path("model.keras").write_bytes(b"")
     write_json(run.path("metrics.json"), {})
     assert run.finished
-    with pytest.raises(RunError, match=f"finished run; .* another folder, or export it.*: {hint}$"):
+    with pytest.raises(RunError, match="already holds a finished run; choose another folder$"):
+        check_output(tmp_path, resume=False)
+    write_json(run.path("data.json"), {**run.data, "reload": {"source": "fashion-mini"}})
+    hint = re.escape(f"recipes export {tmp_path}")
+    with pytest.raises(RunError, match=f"choose another folder, or export it with: {hint}$"):
         check_output(tmp_path, resume=False)
     write_json(run.path("export.json"), {})
     with pytest.raises(RunError, match="already holds a finished run; choose another folder$"):

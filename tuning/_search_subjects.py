@@ -40,6 +40,11 @@ class RecipeSubject:
             raise ConfigError("a search needs validation images to judge trials by")
         self.classes = len(self.data.class_names)
 
+    @property
+    def images(self):
+        """The `ImageData`."""
+        return self.data
+
     def __getstate__(self):
         return {**vars(self), "data": self.data and _bare(self.data)}
 
@@ -79,17 +84,17 @@ class ModelSubject:
             raise ConfigError("epochs_per_trial is needed for a model of your own")
         self.model = model
         self.epochs = epochs
-        self.data = self._images = None
+        self.data = self.images = None
 
     def __getstate__(self):
-        if self._images is None:
+        if self.images is None:
             return vars(self)
-        return {**vars(self), "data": None, "_images": _bare(self._images)}
+        return {**vars(self), "data": None, "images": _bare(self.images)}
 
     def __setstate__(self, state):
         vars(self).update(state)
-        if self._images is not None:
-            self.load(self._images)
+        if self.images is not None:
+            self.load(self.images)
 
     def load(self, data):
         """Take training and validation data."""
@@ -98,7 +103,7 @@ class ModelSubject:
         if isinstance(data, (str, os.PathLike)):
             data = load_data(data)
         if isinstance(data, ImageData):
-            self._images = data
+            self.images = data
             data = (data.train, data.validation)
         if not isinstance(data, tuple) or len(data) != 2:
             raise ConfigError(

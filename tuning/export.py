@@ -33,6 +33,10 @@ __all__ = ["calibration_indices", "check_data", "export_run", "export_tflite"]
 _CHUNK = 512
 
 
+class ExportError(RecipesError):
+    """A TFLite file of a run cannot be made; what else was asked for is there."""
+
+
 def export_run(
     run_directory: str | os.PathLike,
     data: "ImageData",
@@ -66,8 +70,8 @@ def export_run(
     Raises:
         ConfigError: If a precision is unknown or a count is below 1.
         DataError: If the images do not fit the model.
-        RecipesError: As `export_tflite`, for the first file that cannot be made; the others are in
-            the run then.
+        ExportError: If a file cannot be made, as for `export_tflite`, or computes something else
+            than the model; the others are in the run then.
         RunError: If there is no run, no model in it, or it cannot be written.
     """
     directory = Path(run_directory)
@@ -97,7 +101,7 @@ def export_run(
     try:
         # All files are made and measured before the first one gets its name in the run.
         with tempfile.TemporaryDirectory(prefix=".export.", dir=directory) as scratch:
-            rows, failures = [], []
+            rows, failures = [], {}
             for name in precisions:
                 try:
                     path = export_tflite(
@@ -109,9 +113,9 @@ def export_run(
                     )
                     rows.append(exam.measure(path, name))
                 except RecipesError as error:
-                    failures.append(error)
+                    failures[file_name(name)] = error
             if failures and not rows:
-                raise failures[0]
+                raise _failed(failures)
             for row in rows:
                 (Path(scratch) / row["file"]).replace(directory / row["file"])
         result = {
@@ -123,16 +127,20 @@ def export_run(
             "calibration_images": 0 if calibration is None else len(calibration),
             "provenance": {**provenance, "export_versions": versions()},
         }
-        _keep_rows(result, directory)
+        keep_rows(result, directory)
         write_json(directory / "export.json", result)
     except OSError as error:
         raise RunError(f"cannot write to {directory}: {error.strerror or error}") from error
     if failures:
-        raise failures[0]
+        raise _failed(failures)
     return result
 
 
-def _keep_rows(result, directory):
+def _failed(failures):
+    return ExportError("; ".join(f"no {name}: {error}" for name, error in failures.items()))
+
+
+def keep_rows(result, directory):
     """Keep the rows of the former export.json whose files are still those of the same model."""
     try:
         former = json.loads((directory / "export.json").read_text("utf-8"))
@@ -143,7 +151,7 @@ def _keep_rows(result, directory):
         return
     rows = {row["file"]: row for row in former["files"] if (directory / row["file"]).is_file()}
     result["files"] = list((rows | {row["file"]: row for row in result["files"]}).values())
-    result["calibration_images"] = max(result["calibration_images"], former["calibration_images"])
+    result["calibration_images"] = result["calibration_images"] or former["calibration_images"]
 
 
 def file_name(precision: str) -> str:

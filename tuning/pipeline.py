@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from recipes.config import Recipe
 from recipes.distributed.devices import Devices, open_devices
-from recipes.errors import RecipesError, RunError
+from recipes.errors import RunError
 from recipes.run import Run, check_output
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def resume_and_export(
 
     Raises:
         RunError: If there is no run to resume, or its images have changed.
-        RecipesError: If a TFLite file cannot be made; all else is written.
+        ExportError: If a TFLite file cannot be made; all else is written.
     """
     from recipes.training import train
 
@@ -125,7 +125,7 @@ def export_again(
 
     Raises:
         RunError: If the run is unfinished, or its images have changed.
-        RecipesError: If a file cannot be made; the others and the report are written.
+        ExportError: If a file cannot be made; the others and the report are written.
     """
     run = Run(directory)
     if not run.finished:
@@ -150,19 +150,16 @@ def _finish(run, data, precisions, say=None):
     failure = None
     try:
         if precisions:
-            from tuning.export import export_run
+            from tuning.export import ExportError, export_run
 
             say(f"exporting {', '.join(precisions)}, and measuring the files")
             try:
                 export_run(run.directory, data, precisions=tuple(precisions))
-            except RecipesError as error:
+            except ExportError as error:
                 failure = error
         write_report(run.directory)
     except OSError as error:
         raise RunError(f"cannot write to {run.directory}: {error.strerror or error}") from error
     if failure:
-        raise RecipesError(
-            f"{failure} All else of {run.directory} is written; make other files with: recipes "
-            f"export {run.directory} --to float32, or none with --no-export"
-        ) from failure
+        raise type(failure)(f"{failure}; all else of {run.directory} is written") from failure
     return run

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from recipes.data.problems import say_problems
 from recipes.errors import ConfigError, RunError
 from recipes.files import write_json, write_text
 from recipes.run import refuse_among_images
@@ -153,6 +154,8 @@ def search(
     direction = direction_of(objective)
     refuse_among_images(out, data)
     subject.load(data)
+    if subject.images is not None:
+        say_problems(subject.images, say)
     out = Path(out)
     plan = subject.to_dict() | {
         "format_version": FORMAT_VERSION,

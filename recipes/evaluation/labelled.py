@@ -119,7 +119,8 @@ def _common_labels(classifier, labels, names):
     """Return labels in the order of the model's classes, and the names of these.
 
     Names are found whatever their order and Unicode form, and need not be there all. Names that are
-    the numbers of the labels, as of a source without names, are the numbers of the classes.
+    the numbers of the labels, as of a source without names, are the numbers of the classes if no
+    class is named by a number.
     """
     known = classifier.class_names
     if not classifier.named:
@@ -130,11 +131,12 @@ def _common_labels(classifier, labels, names):
         return labels, names
     places = {unicodedata.normalize("NFC", name): place for place, name in enumerate(known)}
     found = [places.get(unicodedata.normalize("NFC", name)) for name in names]
+    numbers = names == tuple(map(str, range(len(names)))) and len(names) <= len(known)
+    if numbers and all(place is None for place in found):
+        return labels, known
     unknown = [names[label] for label in np.unique(labels) if found[label] is None]
     if not unknown:
         return np.array([-1 if place is None else place for place in found])[labels], known
-    if names == tuple(map(str, range(len(names)))) and len(names) <= len(known):
-        return labels, known
     raise DataError(
         f"the model knows the classes {_names(known)}, but not {_names(unknown)} of the images"
     )

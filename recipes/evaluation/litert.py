@@ -24,6 +24,8 @@ from recipes.errors import RunError
 LABELS_FILE = "labels.txt"
 FACTS_FILE = "keras_recipes.json"
 _STATUS = Path("/proc/self/status")
+# Below it, the brightest value of a file is of pixels in [0, 1] or [-1, 1], not in [0, 255].
+_LARGEST_UNIT = 16
 
 
 @functools.cache
@@ -180,13 +182,11 @@ class LiteRTModel:
         """Give the images the dtype and the quantisation that the file wants."""
         if not np.issubdtype(self.input_dtype, np.integer) or images.dtype == self.input_dtype:
             return images.astype(self.input_dtype, copy=False)
-        if self.input_dtype in (np.uint8, np.int8):
-            # Our files have scale 1 and the lowest value as zero point, and image models made by
-            # others take the bytes of the image (int8: less 128) whatever scale they state.
-            levels = np.clip(np.rint(images), 0, 255) + np.iinfo(self.input_dtype).min
-            return levels.astype(self.input_dtype)
         scale, zero_point = self._input["quantization"]
         limits = np.iinfo(self.input_dtype)
+        if self.input_dtype in (np.uint8, np.int8) and 255 * scale < _LARGEST_UNIT:
+            # Such files take the bytes of the image (int8: less 128), whatever scale they state.
+            scale, zero_point = 1.0, limits.min
         levels = np.rint(images.astype(np.float32) / (scale or 1.0)) + zero_point
         return np.clip(levels, limits.min, limits.max).astype(self.input_dtype)
 

@@ -166,10 +166,11 @@ def test_outputs_that_are_not_probabilities():
             KerasClassifier(build(end)).predict(IMAGES)
 
 
-def foreign(path, *, batch=None, labels=None, unit=1.0, **settings):
+def foreign(path, *, batch=None, labels=None, unit=1.0, images=IMAGES, **settings):
     """Write a .tflite file as others do, by TensorFlow's converter alone.
 
-    A step of a pixel is `unit` for the model.
+    A step of a pixel is `unit` for the model. Return what it computes of the images, which are
+    those for calibration, too.
     """
     from tuning._capture import captured_output
 
@@ -183,7 +184,7 @@ def foreign(path, *, batch=None, labels=None, unit=1.0, **settings):
     converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], tf.Module())
     if settings:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        examples = np.float32(unit) * IMAGES.astype(np.float32)[:, np.newaxis]
+        examples = np.float32(unit) * images.astype(np.float32)[:, np.newaxis]
         converter.representative_dataset = lambda: ([image] for image in examples)
         for name, value in settings.items():
             setattr(converter, name, value)
@@ -192,7 +193,7 @@ def foreign(path, *, batch=None, labels=None, unit=1.0, **settings):
     if labels:
         with zipfile.ZipFile(path, "a") as archive:
             archive.writestr("labels.txt", labels)
-    logits = IMAGES.reshape(9, -1).astype(np.float64) @ kernel
+    logits = images.reshape(9, -1).astype(np.float64) @ kernel
     return np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
 
 
@@ -207,18 +208,20 @@ def foreign(path, *, batch=None, labels=None, unit=1.0, **settings):
         ({"inference_input_type": tf.int8, "inference_output_type": tf.int8}, 0.02),
         ({"inference_input_type": tf.int8, "inference_output_type": tf.float32}, 0.02),
         ({"inference_input_type": tf.int8, "unit": 1 / 128}, 0.02),
+        ({"inference_input_type": tf.int8, "images": IMAGES // 2}, 0.02),
     ],
 )
 def test_tflite_files_made_elsewhere(tmp_path, settings, tolerance):
     expected = foreign(tmp_path / "m.tflite", **settings)
+    images = settings.get("images", IMAGES)
     classifier = LiteRTClassifier(tmp_path / "m.tflite")
     assert classifier.class_names == ("0", "1", "2")
     assert classifier.temperature == 1.0
     for batch_size in (1, 4, 64):
-        probabilities = classifier.predict(IMAGES, batch_size=batch_size)
+        probabilities = classifier.predict(images, batch_size=batch_size)
         np.testing.assert_allclose(probabilities, expected, atol=tolerance)
         np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-4)
-    floats = IMAGES.astype(np.float32)
+    floats = images.astype(np.float32)
     np.testing.assert_allclose(classifier.predict(floats), expected, atol=tolerance)
     assert measure_latency(tmp_path / "m.tflite", runs=2)["median"] > 0
 

@@ -143,3 +143,6 @@ def test_classes_are_found_by_name():
         judge(images, labels, ["ça", "dog", "emu"])
     with pytest.raises(DataError, match="but not 0, 1, 2, 3 of the images"):
         judge(images, np.arange(30) % 4)
+    end.class_names = ["1", "2", "3"]
+    with pytest.raises(DataError, match="knows the classes 1, 2, 3, but not 0 of the images"):
+        judge(images, labels)
