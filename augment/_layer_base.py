@@ -23,6 +23,7 @@ class Augmentation(keras.layers.Layer):
         self._seed = seed
         self.supports_masking = True
         self._seeds = keras.random.SeedGenerator(seed)
+        self._said, self._program = None, None
         # There is nothing to build, in steps of a pipeline either, which are never called.
         self.built = True
 
@@ -34,6 +35,15 @@ class Augmentation(keras.layers.Layer):
     def program(self):
         """Return the `Program` of the layer's arguments as they are now."""
         raise NotImplementedError
+
+    def _program_of(self, *said):
+        """Return `shared_program` of these arguments: the one of the last call if they are equal.
+
+        So a layer that is in use is not compiled again, however many others there are.
+        """
+        if self._program is None or said != self._said:
+            self._said, self._program = said, shared_program(*said)
+        return self._program
 
     def _current_strength(self):
         return 1.0
@@ -79,7 +89,7 @@ class _OfOneFunction(Augmentation):
     def program(self):
         """Return the `Program` of the layer's arguments as they are now."""
         value_range = getattr(self, "value_range", None)
-        return shared_program((self.key(),), value_range and tuple(value_range))
+        return self._program_of((self.key(),), value_range and tuple(value_range))
 
     def __str__(self):
         """Return the layer's class and arguments."""

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from augment import _dataset, _elements, _validation
 from augment._chain import stages
-from augment._layer_base import Augmentation, ImageAugmentation, MixAugmentation, shared_program
+from augment._layer_base import Augmentation, ImageAugmentation, MixAugmentation
 
 
 @keras.saving.register_keras_serializable(package="keras_recipes")
@@ -225,7 +225,7 @@ class Pipeline(Augmentation):
         """Return the `Program` of the steps and arguments as they are now."""
         self._check_steps()
         keys = tuple(step.key() for step in self.members)
-        return shared_program(
+        return self._program_of(
             keys,
             _validation.check_value_range(self.value_range),
             self.jit_compile,

@@ -130,6 +130,16 @@ def read_newest(directory: Path, say: Callable[[str], None]):
     return None
 
 
+def check_monitor(values: dict, monitor: str | None, path: Path) -> None:
+    """Raise `ValueError` if a checkpoint counts another measure's epoch as the best.
+
+    Old checkpoints do not say which.
+    """
+    saved = values.get("monitor")
+    if saved and monitor and saved != monitor:
+        raise ValueError(f"{path} keeps the best epoch by {saved!r}, received: monitor={monitor!r}")
+
+
 def read_best(directory: Path, epoch: int | None, say: Callable[[str], None]):
     """Return epoch, path, values and groups of the best epoch's checkpoint, or `None`.
 

@@ -1,5 +1,7 @@
 """What the callbacks that measure held-out images have in common."""
 
+import bisect
+
 import keras
 
 from callbacks._predictions import check_labels, check_shape
@@ -34,15 +36,24 @@ class EpochMeasures(keras.callbacks.Callback):
         super().__init__()
         self.validation = validation
         self.epochs = []
+        # Number of the epoch of each entry: a `fit` may begin at any.
+        self._numbers = []
 
     def on_epoch_begin(self, epoch, logs=None):
         """Forget what an earlier `fit` measured at this epoch and later ones."""
-        del self.epochs[epoch:]
+        earlier = bisect.bisect_left(self._numbers, epoch)
+        del self.epochs[earlier:], self._numbers[earlier:]
+
+    def _note(self, epoch, entry):
+        self.epochs.append(entry)
+        self._numbers.append(epoch)
 
     def state(self) -> tuple[dict, list]:
         """Return what a resumed run needs: JSON values, and no arrays."""
-        return {"epochs": self.epochs}, []
+        return {"epochs": self.epochs, "numbers": self._numbers}, []
 
     def restore(self, values: dict, arrays: list) -> None:
         """Take back what `state` gave; call it before `fit`."""
         self.epochs = list(values["epochs"])
+        # Old checkpoints do not say the numbers.
+        self._numbers = list(values.get("numbers", range(len(self.epochs))))

@@ -20,9 +20,10 @@ _SHRINKING = frozenset(
     )
 )
 # What other callbacks of this package add to the logs of an epoch.
+_CALIBRATION = tuple(f"val_{name}" for name in CALIBRATION_NAMES)
 _ADDED = (
     *VALIDATION_NAMES,
-    *(f"val_{name}" for name in CALIBRATION_NAMES),
+    *_CALIBRATION,
     *("gradient_norm", "gradient_norm_max", "learning_rate"),
 )
 # And of which names begin so, with that of a layer behind.
@@ -100,15 +101,16 @@ class Monitored:
 
 
 def _remedy(name, known):
-    could_be = name in _ADDED or name.removeprefix("val_") in known
-    if could_be and name.startswith("val_"):
-        return (
-            "; give fit validation_data, or name Validation before this callback; "
-            "validation_freq must be 1"
-        )
-    if could_be:
-        return "; name the callback that adds it before this one"
-    return _nearest(name, [*known, *_ADDED])
+    ways = []
+    if name.startswith("val_") and name.removeprefix("val_") in known:
+        ways.append("give fit validation_data (validation_freq must be 1)")
+    if name in VALIDATION_NAMES:
+        ways.append("name Validation before this callback")
+    elif name in _CALIBRATION:
+        ways.append("name CalibrationMonitor before this callback")
+    elif name in _ADDED:
+        ways.append("name the callback that adds it before this one")
+    return f"; {', or '.join(ways)}" if ways else _nearest(name, [*known, *_ADDED])
 
 
 def _nearest(name, known):

@@ -41,7 +41,13 @@ def settings(optimizer: keras.optimizers.Optimizer) -> dict:
         try:
             config["learning_rate"] = keras.saving.deserialize_keras_object(rate)
         except (TypeError, ValueError) as error:
-            raise TypeError(_not_rebuilt(repr(rate.get("class_name")))) from error
+            kind = rate.get("class_name")
+            if kind in ("__lambda__", "function"):
+                raise TypeError(
+                    "cannot rebuild the learning rate from its configuration, since it is a "
+                    "function: give a number or a LearningRateSchedule"
+                ) from error
+            raise TypeError(_not_rebuilt(repr(kind))) from error
     return config
 
 

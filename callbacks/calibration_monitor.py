@@ -80,9 +80,9 @@ class CalibrationMonitor(EpochMeasures):
         """Measure the newest predictions."""
         probabilities = self.validation.probabilities
         if probabilities is None:
-            self.epochs.append(None)
+            self._note(epoch, None)
             logs.update({f"val_{name}": float("nan") for name in CALIBRATION_NAMES})
             return
         measures = calibration_measures(probabilities, self.validation.labels, self.bins)
-        self.epochs.append(measures)
+        self._note(epoch, measures)
         logs.update({f"val_{name}": value for name, value in measures.items()})

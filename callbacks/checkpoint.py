@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from callbacks._checkpoint_files import (
+    check_monitor,
     checkpoint_files,
     checkpoint_name,
     read_best,
@@ -190,7 +191,7 @@ class Checkpoint(keras.callbacks.Callback):
             number beyond all epochs: `fit` then only does what comes at the end of training.
 
         Raises:
-            ValueError: If a checkpoint is of another model, optimizer or set of callbacks.
+            ValueError: If a checkpoint is of another model, optimizer, set of callbacks or monitor.
         """
         self._strict = True
         epochs = self.restore_newest(model, prepare)
@@ -223,13 +224,14 @@ class Checkpoint(keras.callbacks.Callback):
         averaged ones give `EarlyStopping` the `average`.
 
         Raises:
-            ValueError: If there is none, or it is of another model.
+            ValueError: If there is none, or it is of another model or monitor.
         """
         found = read_best(self.directory, self.best_epoch, self.say)
         if found is None:
             measure = repr(self.monitor) if self.monitor else "measure that was monitored"
             raise ValueError(f"no epoch in {self.directory} had a finite {measure}")
         epoch, path, values, groups = found
+        check_monitor(values, self.monitor, path)
         expected = {"model": variables_signature(model.variables)}
         check_signatures(values["signatures"], expected, path)
         assign_all(model.variables, groups.get("model", []))
@@ -247,6 +249,7 @@ class Checkpoint(keras.callbacks.Callback):
     def _restore(self, model, values, groups, path):
         if not model.built:
             raise ValueError("model must be built to restore it: give it an Input")
+        check_monitor(values, self.monitor, path)
         if not model.optimizer.built:
             with model.distribute_strategy.scope():
                 model.optimizer.build(model.trainable_variables)
@@ -375,6 +378,7 @@ class Checkpoint(keras.callbacks.Callback):
             "epochs": self.epochs_done,
             "steps": self.steps_done,
             "stopped": bool(self.model.stop_training),
+            "monitor": self.monitor,
             "best": [self.best, self.best_epoch],
             "data": self._data and self._data.describe(),
             "random": random_state(),

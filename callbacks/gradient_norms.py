@@ -99,7 +99,7 @@ class GradientNorms(keras.callbacks.Callback):
             for each layer, as a `UserWarning`.
 
     Raises:
-        ValueError: For a wrong argument.
+        ValueError: For a wrong argument; when training begins, if the model is not built.
 
     Example:
         >>> model = keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(
@@ -166,6 +166,10 @@ class GradientNorms(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Listen to the optimizer."""
+        if not self.model.built:
+            raise ValueError(
+                "model must be built to measure its gradients: give it an Input, or call it once"
+            )
         if not self._restored:
             self._epoch = None
         self._restored = False

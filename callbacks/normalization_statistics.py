@@ -1,6 +1,7 @@
 """Statistics of batch normalisation computed anew, exactly, from training batches."""
 
 import itertools
+import math
 from collections.abc import Iterable
 
 import keras
@@ -183,27 +184,29 @@ class Reestimation:
     def _used(self, inputs):
         """Return the layers that one training step updates; raise if it updates one repeatedly."""
         before = [layer.moving_variance.numpy() for layer in self.layers]
-        marks = [
-            _SMALL_MARK if layer.moving_variance.dtype == "float16" else _MARK
-            for layer in self.layers
-        ]
-        for layer, mark in zip(self.layers, marks, strict=True):
+        for layer in self.layers:
+            mark = _SMALL_MARK if layer.moving_variance.dtype == "float16" else _MARK
             layer.moving_variance.assign(np.full(layer.moving_variance.shape, mark))
+        marks = [layer.moving_variance.numpy() for layer in self.layers]
         self._set_momentum(0.5)
         self.model(inputs, training=True)
         used = []
         for layer, mark, variance in zip(self.layers, marks, before, strict=True):
-            # The channel that the variance of the batch has moved least.
-            uses = round(float(np.log2(mark / layer.moving_variance.numpy().min())))
+            marked = layer.moving_variance.numpy()
             # A layer in inference mode goes on to normalise by it.
             layer.moving_variance.assign(variance)
+            if (marked == mark).all():
+                continue
+            # Of the channel that the variance of the batch has moved least. It may be as large as
+            # the mark of float16, or, in a diverged model, no number.
+            shrunk = (mark / marked).max()
+            uses = max(1, round(math.log2(shrunk))) if shrunk > 1 else 1
             if uses > 1:
                 raise ValueError(
                     f"layer {layer.name!r} is used at {uses} places of the model: "
                     "no statistics are right for all of them"
                 )
-            if uses:
-                used.append(layer)
+            used.append(layer)
         return used
 
     def _set_momentum(self, momentum):

@@ -100,7 +100,7 @@ class PerClass(EpochMeasures):
         """Measure the newest predictions."""
         probabilities = self.validation.probabilities
         if probabilities is None:
-            self.epochs.append(None)
+            self._note(epoch, None)
             return
         measures = class_measures(probabilities, self.validation.labels)
         before = next((entry for entry in reversed(self.epochs) if entry), None)
@@ -108,7 +108,7 @@ class PerClass(EpochMeasures):
         recalls = [
             (share, place) for place, share in enumerate(measures["recall"]) if share is not None
         ]
-        self.epochs.append({**measures, "worst": min(recalls)[1], "drift": drift})
+        self._note(epoch, {**measures, "worst": min(recalls)[1], "drift": drift})
 
     def summary(self) -> str:
         """Return a few lines on the newest epoch: the worst classes first."""

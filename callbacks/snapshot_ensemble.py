@@ -75,19 +75,23 @@ class SnapshotEnsemble(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         """Forget the members of an earlier `fit` that end after this epoch; their files stay."""
-        del self.members[epoch // self.epochs :]
+        earlier = {self._path(cycle) for cycle in range(1, epoch // self.epochs + 1)}
+        self.members = [path for path in self.members if path in earlier]
 
     def on_epoch_end(self, epoch, logs=None):
         """Save a member if a cycle ends."""
         cycle, within = divmod(epoch + 1, self.epochs)
         if within:
             return
-        path = self.directory / f"member-{cycle:02d}.keras"
+        path = self._path(cycle)
         with self.average.swapped_in() if self.average else contextlib.nullcontext():
             member = uncompiled_copy(self.model)
         with atomic_path(path) as temporary:
             member.save(temporary)
         self.members.append(path)
+
+    def _path(self, cycle):
+        return self.directory / f"member-{cycle:02d}.keras"
 
     def state(self) -> tuple[dict, list]:
         """Return what a resumed run needs: JSON values, and no arrays."""

@@ -3,6 +3,7 @@
 import contextlib
 
 import keras
+import ml_dtypes
 import numpy as np
 
 from callbacks._measure_names import VALIDATION_NAMES
@@ -48,7 +49,7 @@ class Validation(keras.callbacks.Callback):
         images: `tf.data.Dataset` of batches of images alone, in a fixed order.
         labels: True class indices in that order, integers of shape `(images,)`.
         from_logits: Whether the model gives logits rather than probabilities. Probabilities in half
-            precision are scaled to sum to 1.
+            precision, also if they were cast to float32 afterwards, are scaled to sum to 1.
         average: A `WeightAverage` whose weights are to be measured, or `None`.
 
     Raises:
@@ -96,7 +97,7 @@ class Validation(keras.callbacks.Callback):
 
     def _probabilities(self, outputs):
         """Return float64 probabilities from what the model gave, in any precision."""
-        half = outputs.dtype.itemsize == 2
+        half = _in_half_precision(outputs)
         outputs = outputs.astype(np.float64)
         sums = outputs.sum(axis=1, keepdims=True)
         are_shares = (outputs >= 0).all() and (abs(sums - 1) < (_HALF if half else _WHOLE)).all()
@@ -105,3 +106,10 @@ class Validation(keras.callbacks.Callback):
                 raise contradicts("Validation", self.from_logits)
             return softmax(outputs)
         return outputs / sums if half and are_shares else outputs
+
+
+def _in_half_precision(outputs):
+    """Return whether all values are ones of half precision, whatever they were cast to since."""
+    with np.errstate(over="ignore"):  # what float16 cannot hold is none of its values
+        halves = (outputs.astype(kind) for kind in (ml_dtypes.bfloat16, np.float16))
+        return any((outputs == half.astype(outputs.dtype)).all() for half in halves)

@@ -29,7 +29,9 @@ def main(arguments=None):
     """Train the student; say how well student and teacher do."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("teacher", nargs="?", help="a .keras file")
-    parser.add_argument("source", nargs="?", help="images (default: those of the teacher's run)")
+    parser.add_argument(
+        "source", nargs="?", help="default: the images of the teacher's run, or fashion-mini"
+    )
     parser.add_argument("--student", default="resnet9", help="recipes list --models names them")
     parser.add_argument("--width", type=int, default=8)
     parser.add_argument("--epochs", type=int, default=10)

@@ -57,7 +57,9 @@ def use(options):
             model, options.weights, torch_layers=resnet.torch_layers, skip_mismatched=True
         )
         print(report)
-    names = options.labels.read_text(encoding="utf-8").splitlines() if options.labels else None
+    names = None
+    if options.labels:
+        names = options.labels.read_text(encoding="utf-8").rstrip().splitlines()
     if names is not None and len(names) != model.output_shape[-1]:
         raise RecipesError(
             f"{options.labels} names {len(names)} classes, {model.name} has "

@@ -16,6 +16,7 @@ from recipes.config import ModelConfig, Recipe
 from recipes.data.problems import Problem
 from recipes.errors import ConfigError, DataError, DivergedError, RunError
 from recipes.files import write_json
+from recipes.models._symbolic import without_values
 from recipes.network import Network
 from recipes.run import Run
 from recipes.training import make_optimizer, training_pipeline
@@ -370,8 +371,7 @@ def test_dropout_is_what_the_recipe_says_or_the_family_s_own(dropout, expected):
     images = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), np.uint8)
     data = load_data((images, np.arange(20) % 2), validation=0.2, test=0.0)
     recipe = Recipe(name="x", model=ModelConfig(name="vgg11", dropout=dropout))
-    with keras.StatelessScope(initialize_variables=False):
-        model = Network(recipe, data).build("float32")
+    model = without_values(Network(recipe, data).build, "float32")
     rates = {layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)}
     assert rates - {0.0} == expected
 

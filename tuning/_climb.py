@@ -7,6 +7,7 @@ from typing import Any
 from recipes.errors import RunError
 from recipes.evaluation import wording
 from recipes.evaluation.litert import read_facts, runtime_name
+from recipes.wording import counted
 from tuning._compression_folder import FORMAT_VERSION
 from tuning.accuracy_aware import (
     CANDIDATES,
@@ -126,7 +127,7 @@ class Climb:
         def measure(results):
             found = self._exam.distance(made(results))
             self._log(
-                f"{wording.counted(len(results), 'result')} in float: "
+                f"{counted(len(results), 'result')} in float: "
                 f"{wording.signed(-100 * found.drop, 2)} points on the validation images"
             )
             return found
@@ -261,7 +262,7 @@ def _reasons(rows, chosen, max_drop, sensitivity, has_test):
     if sensitivity.get("restored"):
         count = len(sensitivity["restored"])
         sentences.append(
-            f"With {wording.counted(count, 'operation')} of {len(sensitivity['operations'])} back "
+            f"With {counted(count, 'operation')} of {len(sensitivity['operations'])} back "
             f"in float the loss falls from {100 * sensitivity['start']['drop']:.2f} to "
             f"{100 * sensitivity['end']['drop']:.2f} points: "
             # A fused operation has the names of all that went into it.
@@ -288,7 +289,7 @@ def _judgement(row, max_drop, has_test):
         return ["There are no test images: the figures are those it was chosen by, and flatter it."]
     test = row["test"]
     sentence = (
-        f"On {wording.counted(test['images'], 'test image')} it is right for "
+        f"On {counted(test['images'], 'test image')} it is right for "
         f"{wording.percent(test['accuracy'], 2)}, "
         f"{wording.signed(100 * test['difference'], 2)} points against float "
         f"(95 % interval {wording.points_interval(test['difference_interval'])})."

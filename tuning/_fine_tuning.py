@@ -12,9 +12,11 @@ import numpy as np
 
 from recipes.errors import ConfigError, DataError, RunError, nearest
 from recipes.files import write_json
-from recipes.layers._copies import carry_flags, copy_layer, copy_model
+from recipes.layers._copies import carry_flags, carry_variables, copy_layer, copy_model
+from recipes.layers._graphs import is_replayable
 from recipes.models.outputs import ending, gives_probabilities
-from recipes.models.replay import is_replayable, trace
+from recipes.models.replay import trace
+from recipes.wording import counted
 from tuning.kernels import calls_of
 
 _LOG = logging.getLogger("keras_recipes.fine_tuning")
@@ -82,18 +84,8 @@ def plain_copy(model: keras.Model) -> keras.Model:
         if is_replayable(layer):
             new.trainable = layer.trainable
             continue
-        try:
-            new.set_weights(layer.get_weights())
-        except ValueError as error:
-            raise ConfigError(
-                f"{layer.name} of class {type(layer).__name__} gets other weights when it is made "
-                "from its configuration"
-            ) from error
+        carry_variables(layer, new)
         carry_flags(layer, new)
-    for call in trace(copy).calls:
-        # What it adapted to lies in its weights; it computes with numbers derived from them.
-        if isinstance(call.operation, keras.layers.Normalization):
-            call.operation.finalize_state()
     return copy
 
 
@@ -108,14 +100,14 @@ def check_model(model: keras.Model, purpose: str) -> None:
         )
 
 
-def check_layers(model: keras.Model, purpose: str) -> None:
+def check_layers(model: keras.Model, purpose: str, remedy: str = "") -> None:
     """Raise `ConfigError` at a layer that is of neither Keras nor this package: it cannot cross."""
     for call in trace(model).calls:
         kind = type(call.operation)
         if kind.__module__.split(".")[0] not in ("keras", "recipes", "augment"):
             raise ConfigError(
                 f"layer {call.name!r} ({kind.__name__}) cannot cross to tf_keras: {purpose} takes "
-                "layers of Keras and of this package; export_tflite can quantize it instead"
+                f"layers of Keras and of this package{remedy}"
             )
 
 
@@ -168,11 +160,22 @@ def find_objective(model: keras.Model, batch) -> Objective:
 
     Raises:
         DataError: If there is none.
+        ConfigError: If the end does not tell, and the outputs look like sigmoids.
     """
     classes = model.outputs[0].shape[-1]
-    _, end = ending(model)
+    layer, end = ending(model)
     if end is None and gives_probabilities(model):
         end = "softmax"
+    if end is None:
+        outputs = np.asarray(model(batch[0], training=False))
+        # A sigmoid is never 0; many logits are hardly ever all in there.
+        if outputs.min() > 0 and outputs.max() <= 1:
+            raise ConfigError(
+                f"cannot tell whether model {model.name!r}, which ends in {type(layer).__name__}, "
+                "gives logits or a probability for each class: its outputs lie between 0 and 1 and "
+                "do not sum to 1, expected a last layer that tells, such as "
+                "keras.layers.Activation or keras.layers.Average"
+            )
     soft = tuple(batch[1].shape[1:]) == (classes,)
     if end == "sigmoid" and classes > 1 and not soft:
         raise DataError(
@@ -186,12 +189,13 @@ def find_objective(model: keras.Model, batch) -> Objective:
 
 def say_left_out(twin, log: logging.Logger) -> None:
     """Warn of what the tf_keras twin is trained without, such as augmentation and regularizers."""
-    for names, what in (
-        (twin.left_out, "layers that act in training alone"),
-        (twin.left_out_settings, "regularizers and constraints of layers"),
+    for names, one, many in (
+        (twin.left_out, "layer that acts in training alone", "layers that act in training alone"),
+        (twin.left_out_settings, "regularizer or constraint", "regularizers and constraints"),
     ):
         if names:
-            log.warning("trained on without %d %s, %r the first", len(names), what, names[0])
+            what = counted(len(names), one, many)
+            log.warning("trained on without %s, %r the first", what, names[0])
 
 
 def count_steps(data, steps_per_epoch: int | None) -> int:

@@ -23,7 +23,7 @@ from tuning.accuracy_aware import CANDIDATES, METHODS, check_arguments
 from tuning.candidate_exam import file_facts
 from tuning.candidates import Settings, Workshop
 from tuning.compression_report import CompressionReport
-from tuning.tflite import check_path, versions
+from tuning.tflite import check_path, image_shape, versions
 
 if TYPE_CHECKING:
     import keras
@@ -294,23 +294,20 @@ def _load(data, model, recipe):
     """Return images: of a run as divided there, of another source as recipe and model have it."""
     from recipes.data import ImageData, load_data
     from recipes.evaluation.classifier import KerasClassifier
+    from recipes.evaluation.labelled import data_of_run, reading_of
 
     if isinstance(data, ImageData):
         return data
+    # What cannot be exported is told before its images are read.
+    image_shape(model)
+    classifier = KerasClassifier(model)
     if isinstance(data, Run):
-        return data.load_data()
-    contract = KerasClassifier(model).contract
-    shape = contract["image_shape"]
-    size = None if None in shape else tuple(shape[:2])
-    reading = {"image_size": size, "color": contract["color"], "fit": contract["fit"]}
+        return data_of_run(classifier, data)
+    split = {}
     if recipe is not None:
         chosen = recipe.data
-        reading |= {
-            "validation": chosen.validation,
-            "test": chosen.test,
-            "seed": chosen.split_seed,
-        }
-    return load_data(data, **reading)
+        split = {"validation": chosen.validation, "test": chosen.test, "seed": chosen.split_seed}
+    return load_data(data, **reading_of(classifier), **split)
 
 
 def _recipe_batches(recipe, data, settings):

@@ -126,7 +126,7 @@ def quantize_aware(
     epochs = whole_number("epochs", epochs)
     if freeze_batch_normalization_after is not None:
         whole_number("freeze_batch_normalization_after", freeze_batch_normalization_after, least=0)
-    check_layers(model, "quantize_aware")
+    check_layers(model, "quantize_aware", "; export_tflite can quantize it instead")
     patterns = _check_patterns(model, layers)
 
     from tuning._keras2.fitting import Fitting, check_optimizer

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from recipes.errors import RunError
 from recipes.evaluation.page import document, join, tag
-from recipes.evaluation.wording import counted, duration
+from recipes.evaluation.wording import duration
 from recipes.files import write_text
+from recipes.wording import counted
 from tuning.search_charts import STYLE
 from tuning.search_markdown import search_markdown
 from tuning.search_report import SearchResult

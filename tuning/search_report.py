@@ -199,7 +199,8 @@ def importance(trials: Sequence[Trial], direction: str) -> list[Importance]:
     worst = -np.inf if direction == "max" else np.inf
     judged = [trial for trial in trials if trial.state == DIVERGED or trial.value is not None]
     lengths = [trial.planned_epochs for trial in judged]
-    judged = [trial for trial in judged if trial.planned_epochs == statistics.mode(lengths)]
+    usual = statistics.mode(lengths) if lengths else None
+    judged = [trial for trial in judged if trial.planned_epochs == usual]
     names = list(dict.fromkeys(name for trial in judged for name in trial.values))
     objective = np.array(
         [worst if trial.state == DIVERGED else trial.value for trial in judged], np.float64

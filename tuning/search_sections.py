@@ -4,7 +4,7 @@ import re
 
 from recipes.evaluation import plots
 from recipes.evaluation.page import Markup, definitions, join, table, tag
-from recipes.evaluation.wording import counted
+from recipes.wording import counted
 from tuning import search_charts as charts
 from tuning._search_dimensions import Range
 from tuning._search_range_test import FIELD as RATE

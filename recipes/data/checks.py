@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from recipes.data.images import Images
-from recipes.data.problems import Problem, counted, name_some
+from recipes.data.problems import Problem, name_some
 from recipes.errors import DataError
+from recipes.wording import counted
 
 TINY_SIDE = 8
 HUGE_PIXELS = 50_000_000

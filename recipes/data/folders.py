@@ -4,8 +4,9 @@ import os
 from pathlib import Path
 
 from recipes.data.decoding import careful_pillow, read_header
-from recipes.data.problems import Problem, counted, name_some
+from recipes.data.problems import Problem, name_some
 from recipes.errors import DataError
+from recipes.wording import counted
 
 SPLIT_FOLDERS = {
     "train": "train",

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from recipes.errors import DataError
+from recipes.wording import counted
 
 if TYPE_CHECKING:
     from recipes.data.image_data import ImageData
@@ -114,16 +115,6 @@ def name_some(names: list[str] | tuple[str, ...], limit: int = _NAMED) -> str:
     """
     text = ", ".join(map(str, names[:limit]))
     return text if len(names) <= limit else f"{text} and {len(names) - limit} more"
-
-
-def counted(number: int, noun: str, plural: str | None = None) -> str:
-    """Return a number with its noun.
-
-    Example:
-        >>> counted(1, "class", "classes"), counted(3, "image")
-        ('1 class', '3 images')
-    """
-    return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
 def sort_problems(problems: list[Problem]) -> tuple[Problem, ...]:

@@ -97,6 +97,24 @@ def _store(images: Any, split: str) -> Images:
     return ArrayImages(check_images(images, split), split)
 
 
+def stored_source(source: str | os.PathLike) -> str:
+    """Return a source as a run keeps it, to be read from anywhere on this machine.
+
+    Example:
+        >>> stored_source("fashion-mini"), stored_source("keras:mnist")
+        ('fashion-mini', 'keras:mnist')
+    """
+    source = os.fspath(source)
+    if source in BUNDLED:
+        return source
+    kind, _, rest = source.partition(":")
+    source = os.path.expanduser(source)
+    if os.path.exists(source):
+        return os.path.abspath(source)
+    # The shell leaves a ~ after a colon alone.
+    return f"idx:{os.path.abspath(os.path.expanduser(rest))}" if kind == "idx" else source
+
+
 def _collect_named(source: str, names: tuple[str, ...] | None, memory_limit: int) -> Collection:
     if source in BUNDLED:
         return _collect_idx(BUNDLED[source], names, source, source)
@@ -105,8 +123,8 @@ def _collect_named(source: str, names: tuple[str, ...] | None, memory_limit: int
     source = os.path.expanduser(source)
     if colon and not os.path.exists(source) and len(kind) > 1:
         if kind == "idx":
-            rest = os.path.expanduser(rest)  # The shell leaves a ~ after a colon alone.
-            return _collect_idx(Path(rest), names, source, f"idx:{os.path.abspath(rest)}")
+            folder = Path(os.path.expanduser(rest))
+            return _collect_idx(folder, names, source, stored_source(source))
         if kind in ("tfds", "keras"):
             from recipes.data import datasets
 

@@ -94,9 +94,9 @@ def preflight(
 
     Checks pixels, labels, their order and balance; softmax mistakes; the first loss against
     chance; activations and gradients by layer; frozen layers; what the optimizer's first steps do;
-    and whether one batch can be fitted. The model is shown batches of one
-    image as one batch. Everything is looked at in training mode: in inference
-    mode a fresh batch normalisation gives logits near 0 and so a loss of log C, whatever is wrong.
+    and whether one batch can be fitted. The model is shown batches of one image as one batch.
+    Everything is looked at in training mode: in inference mode a fresh batch normalisation gives
+    logits near 0 and so a loss of log C, whatever is wrong.
 
     Afterwards weights, batch statistics, optimizer, metrics and seeds are what they were, to the
     bit, and `fit` goes on as if nothing had been; only a dataset that shuffles anew each time has

@@ -20,8 +20,8 @@ from recipes.evaluation.intervals import holm, mean_interval, wilson
 from recipes.evaluation.metrics import accuracy_difference
 from recipes.evaluation.report_json import FORMAT_VERSION, bin_rows, interval_of, run_number
 from recipes.evaluation.run_files import RunFiles, read_run
-from recipes.evaluation.wording import counted
 from recipes.files import write_json, write_text
+from recipes.wording import counted
 
 # More runs than this make curves nobody can tell apart.
 MOST_RUNS = 12

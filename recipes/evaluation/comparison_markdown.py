@@ -12,7 +12,8 @@ from recipes.evaluation.comparison_text import (
     verdicts,
 )
 from recipes.evaluation.markdown import escape, table
-from recipes.evaluation.wording import counted, date, percent, points, points_interval
+from recipes.evaluation.wording import date, percent, points, points_interval
+from recipes.wording import counted
 
 
 def markdown_comparison(content: dict[str, Any]) -> str:

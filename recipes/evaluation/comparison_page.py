@@ -15,15 +15,8 @@ from recipes.evaluation.comparison_text import (
     verdicts,
 )
 from recipes.evaluation.page import Markup, definitions, document, join, table, tag
-from recipes.evaluation.wording import (
-    counted,
-    date,
-    decimals,
-    interval,
-    percent,
-    points,
-    points_interval,
-)
+from recipes.evaluation.wording import date, decimals, interval, percent, points, points_interval
+from recipes.wording import counted
 
 # Colours that differ with every kind of colour blindness are few; then the line is broken.
 _COLORS = 4

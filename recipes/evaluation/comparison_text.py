@@ -4,14 +4,8 @@ from typing import Any
 
 from recipes.evaluation.definitions import DEFINITIONS, RUN_DEFINITIONS, written_interval
 from recipes.evaluation.summary import Verdict
-from recipes.evaluation.wording import (
-    counted,
-    decimals,
-    points,
-    points_interval,
-    probability,
-    signed,
-)
+from recipes.evaluation.wording import decimals, points, points_interval, probability, signed
+from recipes.wording import counted
 
 # More classes than this make a matrix nobody can read; the largest changes are listed instead.
 LARGEST_MATRIX = 30

@@ -1,7 +1,7 @@
 """The few numbers that sum up a run, a measurement or an export, for the command line."""
 
-from recipes.evaluation.wording import counted
 from recipes.run import Run
+from recipes.wording import counted
 
 
 def run_summary(run: Run) -> dict:

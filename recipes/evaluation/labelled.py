@@ -195,12 +195,9 @@ def _load(classifier, data, split, corrupt):
         raise RunError(
             f"no images to evaluate {classifier._name()} on; name a source, or give images"
         )
-    contract = classifier.contract
-    shape = contract["image_shape"]
-    size = None if None in shape else tuple(shape[:2])
-    reading = {"image_size": size, "color": contract["color"], "fit": contract["fit"]}
     if isinstance(data, Run):
-        return _data_of_run(classifier, data, reading)
+        return data_of_run(classifier, data)
+    reading = reading_of(classifier)
     found = load_data(data, **reading, corrupt=corrupt, validation=0.0, test=0.0)
     if split not in found.splits or len(found.splits["validation"]) or len(found.splits["test"]):
         return found
@@ -209,12 +206,21 @@ def _load(classifier, data, split, corrupt):
 
 
 def _is_source_of(data, run):
-    source = (run.data.get("reload") or {}).get("source")
-    return source in (os.fspath(data), os.path.abspath(os.path.expanduser(data)))
+    from recipes.data.sources import stored_source
+
+    return (run.data.get("reload") or {}).get("source") == stored_source(data)
 
 
-def _data_of_run(classifier, run, reading):
-    """Return the images of a run, in another size if the model takes another."""
+def reading_of(classifier: Classifier) -> dict[str, Any]:
+    """Return the arguments of `load_data` that give images as a classifier takes them."""
+    contract = classifier.contract
+    shape = contract["image_shape"]
+    size = None if None in shape else tuple(shape[:2])
+    return {"image_size": size, "color": contract["color"], "fit": contract["fit"]}
+
+
+def data_of_run(classifier: Classifier, run: Run):
+    """Return the `ImageData` of a run, in another size if the classifier takes another."""
     from recipes.data import load_data
 
     try:
@@ -225,7 +231,7 @@ def _data_of_run(classifier, run, reading):
         ) from error
     if takes(classifier, data.image_shape):
         return data
-    return load_data(**data.settings["reload"] | reading)
+    return load_data(**data.settings["reload"] | reading_of(classifier))
 
 
 def takes(classifier: Classifier, image_shape: tuple[int, int, int]) -> bool:

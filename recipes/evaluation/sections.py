@@ -5,7 +5,8 @@ from collections.abc import Callable
 from recipes.evaluation import sections_classes, sections_judged, sections_run, summary
 from recipes.evaluation.page import Markup, join, tag
 from recipes.evaluation.run_files import RunFiles
-from recipes.evaluation.wording import counted, date
+from recipes.evaluation.wording import date
+from recipes.wording import counted
 
 
 def lead(run: RunFiles) -> Markup:

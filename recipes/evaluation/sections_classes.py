@@ -6,7 +6,8 @@ from recipes.evaluation import plots
 from recipes.evaluation.page import Markup, join, table, tag
 from recipes.evaluation.report_json import class_rows
 from recipes.evaluation.run_files import RunFiles
-from recipes.evaluation.wording import counted, decimals, interval, percent
+from recipes.evaluation.wording import decimals, interval, percent
+from recipes.wording import counted
 
 # Of many classes the table shows the hardest; the rest unfolds.
 _CLASSES_SHOWN = 30

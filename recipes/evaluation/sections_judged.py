@@ -16,7 +16,8 @@ from recipes.evaluation.metrics import confused_pairs
 from recipes.evaluation.page import Markup, definitions, join, picture, table, tag
 from recipes.evaluation.report_json import bin_rows, interval_of, run_number
 from recipes.evaluation.run_files import RunFiles
-from recipes.evaluation.wording import counted, decimals, percent
+from recipes.evaluation.wording import decimals, percent
+from recipes.wording import counted
 
 # More classes than this make a matrix nobody can read; the mistakes are listed instead.
 LARGEST_MATRIX = 30

@@ -3,16 +3,8 @@
 from recipes.evaluation import plots, summary
 from recipes.evaluation.page import Markup, definitions, join, table, tag
 from recipes.evaluation.run_files import RunFiles
-from recipes.evaluation.wording import (
-    counted,
-    date,
-    decimals,
-    duration,
-    milliseconds,
-    percent,
-    points,
-    size,
-)
+from recipes.evaluation.wording import date, decimals, duration, milliseconds, percent, points, size
+from recipes.wording import counted
 
 # Of many classes the table shows the hardest; the rest unfolds.
 _CLASSES_SHOWN = 30

@@ -4,15 +4,8 @@ from typing import NamedTuple
 
 from recipes.evaluation.metrics import most_confused
 from recipes.evaluation.run_files import RunFiles
-from recipes.evaluation.wording import (
-    counted,
-    decimals,
-    interval,
-    milliseconds,
-    percent,
-    points,
-    size,
-)
+from recipes.evaluation.wording import decimals, interval, milliseconds, percent, points, size
+from recipes.wording import counted
 
 # Fewer test images than this leave an interval wider than about 10 points.
 _FEW_IMAGES = 200

@@ -141,13 +141,3 @@ def date(text: str | None) -> str | None:
     months = "January February March April May June July August September October November December"
     month = months.split()[moment.month - 1]
     return f"{moment.day} {month} {moment.year}, {moment:%H:%M}{zone}"
-
-
-def counted(count: int, one: str, many: str | None = None) -> str:
-    """Return a count with its noun.
-
-    Example:
-        >>> counted(1, "image"), counted(1200, "image")
-        ('1 image', '1,200 images')
-    """
-    return f"{count:,} {one if count == 1 else many or one + 's'}"

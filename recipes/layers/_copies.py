@@ -7,10 +7,11 @@ import keras
 
 from callbacks._layers import sublayers, walk
 from recipes.errors import ConfigError
+from recipes.layers._graphs import is_replayable
 
 
 def copy_layer(layer: keras.Operation, kind: type | None = None, **changes) -> keras.Operation:
-    """Return a new layer of the same settings, not built yet.
+    """Return a new layer of the same settings, not built yet; of a nested model, a copy by layers.
 
     What the user wrote and Keras cannot find again by name, such as the function of a
     `keras.layers.Lambda`, is shared by both. So is an operation of such a function: it has no
@@ -24,15 +25,19 @@ def copy_layer(layer: keras.Operation, kind: type | None = None, **changes) -> k
     Raises:
         ConfigError: If the configuration of the layer is not enough to make one.
     """
+    if not changes and is_replayable(layer):
+        return copy_model(layer, copy_layer)
     try:
         return _from_config(layer, kind or type(layer), changes)
     except Exception as error:
         # A user's own `get_config` or constructor: anything can come out of it.
         if not isinstance(layer, keras.layers.Layer):
             return layer
+        # Keras puts the whole configuration before what is wrong with it.
+        reason = " ".join(str(error).rpartition("Exception encountered:")[2].split())
         raise ConfigError(
             f"{layer.name} of class {type(layer).__name__} cannot be copied from its "
-            f"configuration: {' '.join(str(error).split())[:200]}"
+            f"configuration: {reason[:200]}"
         ) from error
 
 
@@ -44,12 +49,26 @@ def _from_config(layer, kind, changes):
     if isinstance(layer, keras.layers.Lambda):
         return _copy_lambda(layer, config)
     try:
-        return kind.from_config(config)
-    except (TypeError, ValueError):
-        # A function or initializer of the user's that is not registered: hand on the object.
-        live = {key: getattr(layer, key, None) for key in config}
-        config.update({key: value for key, value in live.items() if callable(value)})
-        return kind(**config)
+        return kind.from_config(dict(config))  # Wrappers take the inner layer out of it.
+    except (TypeError, ValueError) as error:
+        try:
+            return kind(**{**config, **_live(layer, config)})
+        except Exception:
+            raise error from None  # That of the second try is about a makeshift.
+
+
+def _live(layer, names):
+    """Return those settings that are functions, initializers or layers as objects.
+
+    What the user wrote and did not register cannot be found by name. A layer has weights, which
+    copy and original must not share.
+    """
+    live = {name: getattr(layer, name, None) for name in names}
+    return {
+        name: copy_layer(value) if isinstance(value, keras.layers.Layer) else value
+        for name, value in live.items()
+        if callable(value)
+    }
 
 
 def _copy_lambda(layer, config):
@@ -105,7 +124,7 @@ def carry_variables(layer: keras.layers.Layer, copy: keras.layers.Layer) -> None
     """Give a built copy the weights and the random state of its original.
 
     Raises:
-        ConfigError: If the copy has others.
+        ConfigError: If the copy has others, or the very same ones.
     """
     if [variable.shape for variable in layer.variables] != [
         variable.shape for variable in copy.variables
@@ -114,7 +133,14 @@ def carry_variables(layer: keras.layers.Layer, copy: keras.layers.Layer) -> None
             f"{layer.name} of class {type(layer).__name__} gets other weights when it is made "
             "from its configuration"
         )
-    for old, new in zip(layer.variables, copy.variables, strict=True):
+    pairs = list(zip(layer.variables, copy.variables, strict=True))
+    if any(old is new for old, new in pairs):
+        raise ConfigError(
+            f"{layer.name} of class {type(layer).__name__} shares its weights with what is made "
+            "from its configuration: get_config must hold layers as "
+            "keras.saving.serialize_keras_object gives them"
+        )
+    for old, new in pairs:
         new.assign(old)
     for inner in walk(copy):
         if isinstance(inner, keras.layers.Normalization):

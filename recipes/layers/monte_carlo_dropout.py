@@ -5,7 +5,7 @@ import numpy as np
 
 from recipes.errors import ConfigError
 from recipes.layers import _checks as checks
-from recipes.layers._copies import carry_variables, copy_layer, copy_model
+from recipes.layers._copies import carry_flags, carry_variables, copy_layer, copy_model
 
 
 @keras.saving.register_keras_serializable(package="keras_recipes")
@@ -125,6 +125,7 @@ def with_monte_carlo_dropout(model):
     for new, old in zip(copy.layers, model.layers, strict=True):
         if type(old) not in kinds:
             carry_variables(old, new)
+            carry_flags(old, new)
     return copy
 
 

@@ -4,14 +4,10 @@ import keras
 
 from recipes.errors import ConfigError
 from recipes.layers._copies import carry_flags, carry_variables, copy_layer, copy_model
+from recipes.layers._graphs import is_replayable
 from recipes.layers.fused_batch_normalization import FusedBatchNormalization
 from recipes.models.analysis import geometries
-from recipes.models.replay import (
-    Call,
-    check_replayable,
-    is_replayable,
-    trace,
-)
+from recipes.models.replay import Call, check_replayable, trace
 
 _PRECISIONS = ("keep", "auto", "float32", "mixed_bfloat16", "mixed_float16")
 _PREPROCESSING = (keras.layers.Rescaling, keras.layers.Normalization, keras.layers.Resizing)

@@ -16,6 +16,7 @@ from recipes.layers.layer_scale import LayerScale
 from recipes.layers.scale import Scale
 from recipes.layers.stochastic_depth import StochasticDepth
 from recipes.models import _common as common
+from recipes.models._symbolic import without_values
 from recipes.models.replay import replay, trace
 
 _PREPROCESSING = (keras.layers.Rescaling, keras.layers.Normalization)
@@ -169,17 +170,15 @@ def _build_theirs(function, **arguments):
             warnings.filterwarnings("ignore", "This model usually expects", UserWarning)
             if weights is not None:
                 return function(**arguments)
-            # Without values: the layers made after them have their own.
-            with keras.StatelessScope(initialize_variables=False):
-                return function(**arguments)
+            # The layers made after them have values of their own.
+            return without_values(function, **arguments)
     except (ValueError, OSError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ConfigError(f"keras.applications.{function.__name__}: {reason}") from error
 
 
 def _default_shape(function):
-    with keras.StatelessScope(initialize_variables=False):
-        height, width, channels = function(weights=None).input_shape[1:]
+    height, width, channels = without_values(function, weights=None).input_shape[1:]
     return height or _DEFAULT_SIZE, width or _DEFAULT_SIZE, channels
 
 

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 
 from recipes.errors import ConfigError
-from recipes.models.replay import is_replayable, trace
+from recipes.layers._graphs import has_graph, is_replayable
+from recipes.models.replay import trace
 
 # By the name of the class, since a function of `keras.ops` is an operation of a private one.
 _ENDS = {"Softmax": "softmax", "CalibratedSoftmax": "softmax", "Sigmoid": "sigmoid"}
@@ -19,6 +20,8 @@ _PASSING = (
     "Reshape",
     "Scale",
 )
+# What comes out of these is of the kind that went in, if all that went in is of one kind.
+_JOINING = ("Average", "Maximum", "Minimum")
 # Of images whose height or width is free, to look what a model gives.
 _FREE_SIZE = 64
 
@@ -60,22 +63,35 @@ def ending(model: keras.Model) -> tuple[keras.Operation | None, str | None]:
 
     Returns:
         The layer or operation, and the name of what it ends in: `"softmax"`, `"sigmoid"`,
-        `"linear"` for logits, that of another activation, or `None` if it does not tell.
+        `"linear"` for logits, that of another activation, or `None` if it does not tell. Of a
+        subclass without a graph, itself and `None`.
     """
-    if not is_replayable(model) and hasattr(model, "inputs"):
+    if not is_replayable(model):
+        if not has_graph(model):
+            return model, None
         model = keras.Model(model.inputs, model.outputs)
     graph = trace(model, open_composites=False)
     makers = {value.number: call for call in graph.calls for value in call.outputs}
-    call = makers.get(graph.outputs[0].number)
-    while call is not None:
-        layer, kind = call.operation, type(call.operation).__name__
-        activation = getattr(layer, "activation", None)
-        activation = keras.activations.serialize(activation) if callable(activation) else None
-        activation = _ENDS.get(kind, activation)
-        if kind not in _PASSING or activation not in (None, "linear"):
-            return layer, activation
-        call = makers.get(call.inputs[0].number)
-    return None, None
+    return _ending(graph.outputs[0], makers)
+
+
+def _ending(value, makers):
+    """Return the layer that makes a value, as `ending` does; `makers` holds the call of each."""
+    call = makers.get(value.number)
+    if call is None:
+        return None, None
+    layer, kind = call.operation, type(call.operation).__name__
+    if has_graph(layer):
+        return ending(keras.Model(layer.inputs, layer.outputs[call.outputs.index(value)]))
+    if kind in _JOINING:
+        activations = {_ending(each, makers)[1] for each in call.inputs}
+        return layer, activations.pop() if len(activations) == 1 else None
+    activation = getattr(layer, "activation", None)
+    activation = keras.activations.serialize(activation) if callable(activation) else None
+    activation = _ENDS.get(kind, activation)
+    if kind in _PASSING and activation in (None, "linear"):
+        return _ending(call.inputs[0], makers)
+    return layer, activation
 
 
 def gives_probabilities(model: keras.Model) -> bool:

@@ -12,6 +12,7 @@ import keras
 
 from callbacks._layers import sublayers
 from recipes.errors import ConfigError
+from recipes.layers._graphs import has_graph, is_replayable, overridden_methods
 
 # Wrappers that do something else with their inner layer than to call it once.
 _SEALED = (keras.layers.Wrapper, keras.layers.RNN, keras.layers.MultiHeadAttention)
@@ -76,30 +77,6 @@ class Graph:
     sealed: tuple[str, ...]
 
 
-@functools.cache
-def functional_class():
-    """Return the class of functional models, for which Keras has no public name."""
-    inputs = keras.Input((1,))
-    # Keras 3.12 wants a layer in between.
-    return type(keras.Model(inputs, keras.layers.Identity()(inputs)))
-
-
-def is_replayable(layer):
-    """Return whether `layer` is a functional or sequential model whose graph says what it does."""
-    known = keras.Sequential, functional_class()
-    if type(layer) in known:
-        return True
-    # A subclass that adds names and settings only, as the backbones of keras-hub.
-    return isinstance(layer, known) and not overridden_methods(layer)
-
-
-def overridden_methods(model):
-    """Return the names of the methods in which a model's class departs from its graph."""
-    base = keras.Sequential if isinstance(model, keras.Sequential) else functional_class()
-    names = ("call", "__call__", "train_step", "test_step", "predict_step", "compute_loss")
-    return [name for name in names if getattr(type(model), name) is not getattr(base, name)]
-
-
 def check_replayable(model, purpose):
     """Raise `ConfigError` unless the graph of `model` can be walked over.
 
@@ -110,8 +87,8 @@ def check_replayable(model, purpose):
     if not isinstance(model, keras.Model):
         raise ConfigError(f"{purpose} takes a Keras model, received: {model!r}")
     if not is_replayable(model):
-        methods = ", ".join(overridden_methods(model)) if _has_graph(model) else "call"
-        hint = "; keras.Model(model.inputs, model.outputs) has its graph" * _has_graph(model)
+        methods = ", ".join(overridden_methods(model)) if has_graph(model) else "call"
+        hint = "; keras.Model(model.inputs, model.outputs) has its graph" * has_graph(model)
         raise ConfigError(
             f"{purpose} takes a functional or sequential model; {type(model).__name__} is a "
             f"subclass with its own {methods}{hint}"
@@ -120,10 +97,6 @@ def check_replayable(model, purpose):
         raise ConfigError(
             f"{model.name} has no shapes yet: give it a keras.Input first, or call build"
         )
-
-
-def _has_graph(model):
-    return isinstance(model, (keras.Sequential, functional_class()))
 
 
 def trace(model, input_shape=None, *, open_composites=True):

@@ -1,6 +1,7 @@
 """How much of a pretrained network to train, by how many images there are."""
 
 import dataclasses
+from collections.abc import Callable
 
 import keras
 
@@ -70,10 +71,17 @@ def advise(images: int, classes: int) -> Advice:
     )
 
 
-def unfrozen_by(advice: Advice, model: keras.Model) -> dict[str, int]:
+def unfrozen_by(
+    advice: Advice, model: keras.Model, say: Callable[[str], None] | None = None
+) -> dict[str, int]:
     """Return the advice as arguments of `unfreeze`, for a model.
 
     One with fewer stages than advised, or with none that can be told apart, is unfrozen as a whole.
+
+    Args:
+        advice: What is advised.
+        model: Of which to unfreeze the last stages.
+        say: Receives it if the model has not so many; `None` for silence.
 
     Example:
         >>> from recipes.transfer import transfer_model
@@ -85,5 +93,9 @@ def unfrozen_by(advice: Advice, model: keras.Model) -> dict[str, int]:
     try:
         stages = len(layer_groups(model)) - 1  # The last group is the head.
     except ConfigError:
-        return {}
-    return {"stages": advice.stages} if advice.stages <= stages else {}
+        stages = 0
+    if advice.stages <= stages:
+        return {"stages": advice.stages}
+    if say is not None:
+        say(f"{model.name} has no {advice.stages} stages to choose from: all of it is tuned")
+    return {}

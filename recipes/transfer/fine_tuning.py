@@ -118,7 +118,8 @@ def fine_tune(
     unfreeze(model, **what, batch_norm=batch_norm, say=None)
     if rate_decay != 1:
         rate_factors(model, rate_decay)
-    freeze(model, say=None)
+    if head_epochs:
+        freeze(model, say=None)
     if probe:
         linear_probe(model, *source.for_probe(), say=say)
 
@@ -213,9 +214,7 @@ def _plan(source, model, head_epochs, tune_epochs, what, say):
     if not head_epochs + tune_epochs:
         raise ConfigError("head_epochs and tune_epochs are both 0: nothing to train")
     if by_advice and not given and advice and tune_epochs:
-        what = unfrozen_by(advice, model)
-        if advice.stages is not None and not what:
-            say(f"{model.name} has no {advice.stages} stages to choose from: all of it is tuned")
+        what = unfrozen_by(advice, model, say)
     return head_epochs, tune_epochs, what
 
 

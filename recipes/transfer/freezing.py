@@ -90,11 +90,13 @@ def freeze(
         195
     """
     units = _Units(model)
-    if not head and units.head and not any(unit.weights for unit in units.head):
-        names = ", ".join(unit.name for unit in units.head)
+    # What ends in a map is a backbone alone, which has no head.
+    expects_head = units.head or _ends_in_rows(model)
+    if not head and expects_head and not any(unit.weights for unit in units.head):
+        names = ", ".join(unit.name for unit in units.head) or "no layer"
         raise ConfigError(
             f"nothing of {model.name} would train: its head ({names}) has no weights, expected a "
-            "classifier after a global pooling"
+            "classifier after a global pooling, or head_epochs=0 to tune all of it"
         )
     return units.set(len(units.backbone), "frozen", head=not head, say=say)
 
@@ -193,14 +195,15 @@ class _Units:
             raise ConfigError(f"expected a Keras model, received: {model!r}")
         self.model = model
         units = list(dict.fromkeys(_flat(model)))
-        ranks = [_rank(unit) for unit in units]
-        spatial = [index for index, rank in enumerate(ranks) if rank is not None and rank >= 3]
+        spatial = [index for index, unit in enumerate(units) if len(_shape(unit) or ()) >= 3]
         if not spatial:
             raise ConfigError(
                 f"{model.name} has no feature map after which a head could begin; "
                 "expected a functional or sequential model of images"
             )
-        first = _first_of_head(units, spatial[-1] + 1)
+        first = spatial[-1] + 1
+        if first < len(units) or _ends_in_rows(model):
+            first = _first_of_head(units, first)
         self.backbone, self.head = units[:first], units[first:]
 
     def set(self, first, batch_norm, *, head, say):
@@ -323,7 +326,7 @@ def _first_of_head(units, after):
     A classifier that is a convolution works on a map as well, of the one pixel that a pooling left:
     then the head begins at that pooling.
     """
-    if after == len(units) or any(unit.weights for unit in units[after:]):
+    if any(unit.weights for unit in units[after:]):
         return after
     for index in reversed(range(after)):
         if _size(units[index]) != (1, 1):
@@ -331,6 +334,12 @@ def _first_of_head(units, after):
         if isinstance(units[index], _POOLINGS):
             return index
     return after
+
+
+def _ends_in_rows(model):
+    """Return whether a model gives one vector an image, as classifiers do."""
+    outputs = getattr(model, "outputs", None)  # a subclass has none
+    return bool(outputs) and len(outputs[0].shape) == 2
 
 
 def _flat(model):
@@ -347,11 +356,6 @@ def _shape(layer):
     except (AttributeError, ValueError):
         return None  # never called on symbolic tensors, or called more than once
     return tuple(shape)
-
-
-def _rank(layer):
-    shape = _shape(layer)
-    return None if shape is None else len(shape)
 
 
 def _size(layer):

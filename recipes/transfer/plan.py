@@ -73,10 +73,11 @@ class TransferPlan:
         return (Phase("head", 0, count, head_rate), tune) if count else (tune,)
 
     def check(self, model: keras.Model) -> None:
-        """Raise `ConfigError` if the model has not what is to be unfrozen."""
+        """Raise `ConfigError` if the model has not what is to be trained; say what it lacks."""
         if self.strategy != "frozen":
-            unfreeze(model, **self._unfrozen(model), say=None)
-        freeze(model, say=None)
+            unfreeze(model, **self._unfrozen(model, self.say), say=None)
+        if self.phases[0].name == "head":
+            freeze(model, say=None)
 
     @property
     def first_tuning_epoch(self) -> int:
@@ -120,8 +121,8 @@ class TransferPlan:
         policy = self.recipe.transfer.batch_norm
         return unfreeze(model, **self._unfrozen(model), batch_norm=policy, say=None)
 
-    def _unfrozen(self, model):
-        return self._what if self._advice is None else unfrozen_by(self._advice, model)
+    def _unfrozen(self, model, say=None):
+        return self._what if self._advice is None else unfrozen_by(self._advice, model, say)
 
 
 _WORDS = {

@@ -10,8 +10,9 @@ import numpy as np
 from scipy import optimize, special
 
 from recipes.errors import ConfigError
-from recipes.layers._copies import copy_layer
+from recipes.layers._copies import carry_variables, copy_layer
 from recipes.models.replay import trace
+from recipes.transfer.flat import _single
 from recipes.transfer.freezing import _Units
 
 # From a head that hardly dares to one that hardly is held; see `linear_probe`.
@@ -59,7 +60,7 @@ def feature_model(model: keras.Model) -> keras.Model:
         (None, 64)
     """
     pooling, _ = _parts(model)
-    return keras.Model(model.input, pooling.output, name=f"{model.name}_features")
+    return keras.Model(_single(model.inputs), pooling.output, name=f"{model.name}_features")
 
 
 def head_model(model: keras.Model) -> keras.Model:
@@ -77,14 +78,15 @@ def head_model(model: keras.Model) -> keras.Model:
         >>> [layer.name for layer in head.layers[1:]]
         ['head_dense1', 'logits', 'predictions']
     """
-    pooling, rest = _parts(model)
-    _check_chain(model, [pooling, *rest])
+    pooling, rest = _chain(model)
+    if not all(isinstance(operation, keras.layers.Layer) for operation in rest):
+        raise _not_a_chain(model, rest)
     inputs = keras.Input(pooling.output.shape[1:], name="features")
     outputs = inputs
     for layer in rest:
         copy = copy_layer(layer)
         outputs = copy(outputs)
-        copy.set_weights(layer.get_weights())
+        carry_variables(layer, copy)
     return keras.Model(inputs, outputs, name=f"{model.name}_head")
 
 
@@ -259,17 +261,31 @@ def _parts(model):
     return head[count - 1], head[count:]
 
 
-def _check_chain(model, layers):
-    """Raise `ConfigError` unless the model ends in these layers, each on the one before."""
-    view = keras.Model(model.input, model.output, name=model.name)
-    calls = trace(view, open_composites=False).calls[-len(layers) :]
-    chained = all(later.inputs == earlier.outputs for earlier, later in itertools.pairwise(calls))
-    if [call.operation for call in calls] != layers or not chained:
-        names = ", ".join(call.operation.name for call in calls)
-        raise ConfigError(
-            f"the head of {model.name} must be a chain of layers, each on the outputs of the one "
-            f"before; it ends in {names}"
-        )
+def _chain(model):
+    """Return the layer that gives the features, and what follows it, functions included.
+
+    Raises:
+        ConfigError: If not each works on the outputs of the one before.
+    """
+    pooling, rest = _parts(model)
+    view = keras.Model(model.inputs, model.outputs, name=model.name)
+    calls = trace(view, open_composites=False).calls
+    operations = [call.operation for call in calls]
+    if pooling not in operations:
+        raise _not_a_chain(model, rest)
+    place = operations.index(pooling)
+    pairs = itertools.pairwise(calls[place:])
+    if any(later.inputs != earlier.outputs for earlier, later in pairs):
+        raise _not_a_chain(model, operations[place + 1 :])
+    return pooling, operations[place + 1 :]
+
+
+def _not_a_chain(model, operations):
+    names = ", ".join(operation.name for operation in operations)
+    return ConfigError(
+        f"the head of {model.name} must be a chain of layers, each on the outputs of the one "
+        f"before; it ends in {names}"
+    )
 
 
 def _is_random(layer):
@@ -277,9 +293,9 @@ def _is_random(layer):
 
 
 def _linear_head(model):
-    _, rest = _parts(model)
-    dense = [layer for layer in rest if layer.weights]
-    others = [layer for layer in rest if not layer.weights and not _is_random(layer)]
+    _, rest = _chain(model)
+    dense = [layer for layer in rest if getattr(layer, "weights", None)]
+    others = [layer for layer in rest if layer not in dense and not _is_random(layer)]
     linear = (
         len(dense) == 1
         and isinstance(dense[0], keras.layers.Dense)
@@ -296,7 +312,8 @@ def _linear_head(model):
 
 
 def _keeps_order(layer):
-    is_softmax = isinstance(layer, keras.layers.Softmax)
+    # By name, since that of `keras.ops` is an operation of a private class.
+    is_softmax = type(layer).__name__ == "Softmax"
     if isinstance(layer, keras.layers.Activation):
         is_softmax = keras.activations.serialize(layer.activation) == "softmax"
     return is_softmax

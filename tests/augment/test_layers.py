@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import augment
-from augment._layer_base import ImageAugmentation
+from augment._layer_base import ImageAugmentation, shared_program
 
 IMAGE_LAYERS = {
     "RandomFlip": {"horizontal": False, "vertical": True, "probability": 0.75},
@@ -170,8 +170,14 @@ def test_every_layer_in_a_pipeline(random_images, name):
 
 def test_layers_that_do_the_same_are_compiled_once():
     first, second = augment.Cutout(3, seed=1), augment.Cutout(size=3, seed=2)
-    assert first.program() is second.program()
-    assert first.program() is not augment.Cutout(4).program()
+    pipeline = augment.Pipeline([first])
+    programs = first.program(), pipeline.program()
+    assert second.program() is programs[0]
+    assert augment.Cutout(4).program() is not programs[0]
+    # As when there are more others than it holds.
+    shared_program.cache_clear()
+    assert first.program() is programs[0]
+    assert pipeline.program() is programs[1]
 
 
 def test_what_is_changed_counts():

@@ -1,13 +1,14 @@
 """EarlyStopping on scripted measures, and the traps of the stock callback."""
 
 import json
+import re
 
 import keras
 import numpy as np
 import pytest
 
 from callbacks import Bound, EarlyStopping, GeneralizationLoss, WeightAverage
-from callbacks._monitoring import better_direction
+from callbacks._monitoring import Monitored, better_direction
 
 NAN = float("nan")
 
@@ -68,6 +69,22 @@ def test_the_stock_callback_keeps_the_diverged_epoch(line_model, script):
 def test_unknown_monitor_raises_with_the_nearest(line_model, arguments, message):
     with pytest.raises(ValueError, match=message):
         _fit(line_model, [EarlyStopping(**arguments)], 1)
+
+
+@pytest.mark.parametrize(
+    ("monitor", "remedy"),
+    [
+        ("val_loss", "give fit validation_data (validation_freq must be 1), or name Validation"),
+        ("val_mae", "give fit validation_data (validation_freq must be 1)"),
+        ("val_accuracy", "name Validation before this callback"),
+        ("val_ece", "name Validation before this callback"),
+        ("val_brier", "name CalibrationMonitor before this callback"),
+        ("gradient_norm", "name the callback that adds it before this one"),
+    ],
+)
+def test_what_adds_a_measure_is_named(monitor, remedy):
+    with pytest.raises(ValueError, match=re.escape(f"(it reports loss, mae); {remedy}")):
+        Monitored("EarlyStopping", [monitor]).value(monitor, {"loss": 1.0, "mae": 1.0})
 
 
 @pytest.mark.parametrize(

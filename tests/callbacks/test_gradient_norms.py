@@ -310,6 +310,13 @@ def test_wrong_arguments(arguments, message):
         GradientNorms(**arguments)
 
 
+def test_a_model_that_is_not_built():
+    norms = GradientNorms()
+    norms.set_model(keras.Sequential([keras.layers.Dense(1)]))
+    with pytest.raises(ValueError, match="must be built .*: give it an Input, or call it once"):
+        norms.on_train_begin()
+
+
 def test_nothing_is_reported_of_healthy_training(data):
     norms = GradientNorms(every=1)
     with warnings.catch_warnings():

@@ -32,10 +32,19 @@ def test_exact_over_uneven_batches(kind, images):
     assert layer.momentum == 0.9
 
 
-def test_pure_half_precision():
+@pytest.mark.parametrize(
+    "data",
+    [
+        [[[0, 300], [2, 0]], [[4, 150], [6, 150]]],
+        # Variances above the mark of an unused layer; then none that is a number.
+        [[[0, 400], [400, 0]], [[50, 100], [450, 500]]],
+        [[[np.nan, np.nan]], [[1, 2]]],
+    ],
+)
+def test_pure_half_precision(data):
     layer = keras.layers.BatchNormalization(dtype="float16")
     model = keras.Sequential([keras.layers.Input((2,), dtype="float16"), layer])
-    data = [np.array([[0, 300], [2, 0]], "f2"), np.array([[4, 150], [6, 150]], "f2")]
+    data = np.array(data, "f2")
     assert reestimate_normalization(model, data) == 1
     values = np.concatenate(data).astype("f8")
     np.testing.assert_allclose(layer.moving_mean.numpy(), values.mean(axis=0), rtol=1e-3)

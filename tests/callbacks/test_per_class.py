@@ -76,6 +76,17 @@ def test_epochs_and_resume(predictions):
     again.on_epoch_begin(0)
     again.on_epoch_end(0)
     assert [entry["drift"] for entry in again.epochs] == [None]
+    # And `fit`s of the epochs from 3 on, resumed in between.
+    for _ in range(2):
+        for epoch in (3, 4):
+            again.on_epoch_begin(epoch)
+            again.on_epoch_end(epoch)
+        assert [entry["drift"] for entry in again.epochs] == [None, 0, 0]
+        again.restore(json.loads(json.dumps(again.state()[0])), [])
+    # As old checkpoints say it.
+    again.restore({"epochs": again.epochs}, [])
+    again.on_epoch_begin(1)
+    assert len(again.epochs) == 1
 
 
 def test_nothing_to_sum_up():

@@ -281,5 +281,8 @@ def test_schedules_that_cannot_be_scaled(line_model):
     del Unregistered.get_config
     with pytest.raises(TypeError, match="cannot rebuild the learning rate of 'sgd"):
         configuration(model.optimizer)
+    model.compile(keras.optimizers.SGD(lambda: 0.1), "mse")
+    with pytest.raises(TypeError, match="is a function: give a number or a LearningRateSchedule"):
+        model.fit(x, y, verbose=0, callbacks=[ReduceOnPlateau("loss")])
     with pytest.raises(TypeError, match="schedule must be a LearningRateSchedule, received: 0.1"):
         Scaled(0.1)

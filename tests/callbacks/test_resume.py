@@ -308,6 +308,10 @@ class TestBest:
         assert resumed.restore_newest(model) == 5
         assert (resumed.best, resumed.best_epoch) == (1.0, 3)
         np.testing.assert_allclose(model.get_weights()[0], 1 - 0.5**5)
+        other = Checkpoint(tmp_path, monitor="val_accuracy")
+        for restore in (other.restore_best, other.restore_newest):
+            with pytest.raises(ValueError, match="by 'val_loss', received: monitor='val_accuracy'"):
+                restore(model)
 
     def test_none_was_finite(self, line_model, tmp_path):
         with pytest.raises(ValueError, match="no epoch .* had a finite 'val_loss'"):

@@ -80,6 +80,11 @@ def test_a_second_training_begins_anew(line_model, tmp_path):
     assert [path.name[7:9] for path in snapshots.members] == ["01", "02", "03"]
     model.fit(x, y, epochs=3, verbose=0, callbacks=[snapshots])
     assert [path.name[7:9] for path in snapshots.members] == ["01"]
+    # Twice from the fifth epoch to the sixth.
+    for epoch in (4, 5, 4, 5):
+        snapshots.on_epoch_begin(epoch)
+        snapshots.on_epoch_end(epoch)
+    assert [path.name[7:9] for path in snapshots.members] == ["01", "03"]
 
 
 def test_a_failed_write_leaves_nothing(line_model, tmp_path, monkeypatch):

@@ -66,7 +66,9 @@ def giving(outputs, **arguments):
 
 def test_probabilities_are_not_logits():
     shares = np.array([[0.7, 0.2, 0.1], [0.5, 0.3, 0.2], [0.1, 0.1, 0.8]], "float32")
-    for outputs in (shares, shares.astype(ml_dtypes.bfloat16)):
+    halves = [shares.astype(kind) for kind in (ml_dtypes.bfloat16, "float16")]
+    # Also where a layer behind the softmax has made them float32.
+    for outputs in (shares, *halves, *(half.astype("float32") for half in halves)):
         with pytest.raises(ValueError, match="gives probabilities: say from_logits=False"):
             giving(outputs).on_epoch_end(0, {})
 
@@ -74,10 +76,17 @@ def test_probabilities_are_not_logits():
 def test_probabilities_of_half_precision_are_scaled():
     shares = np.array([[0.6, 0.2, 0.2], [0.3, 0.4, 0.3], [0.1, 0.1, 0.8]], ml_dtypes.bfloat16)
     assert abs(shares.astype("f8").sum(axis=1) - 1).max() > 1e-3
-    logs = {}
-    giving(shares, from_logits=False).on_epoch_end(0, logs)
     exact = shares.astype("f8") / shares.astype("f8").sum(axis=1, keepdims=True)
-    assert logs["val_loss"] == pytest.approx(log_loss([0, 1, 2], exact), rel=1e-9)
+    for outputs in (shares, shares.astype("float32")):
+        logs = {}
+        giving(outputs, from_logits=False).on_epoch_end(0, logs)
+        assert logs["val_loss"] == pytest.approx(log_loss([0, 1, 2], exact), rel=1e-9)
+
+
+def test_logits_that_half_precision_cannot_hold():
+    logs = {}
+    giving(np.eye(3, dtype="float32") * 1.1e5).on_epoch_end(0, logs)
+    assert logs["val_loss"] == 0
 
 
 @pytest.mark.parametrize("kind", [Validation, TemperatureScaling])

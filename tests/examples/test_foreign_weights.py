@@ -63,7 +63,8 @@ def trained(tmp_path_factory):
     write_torch(folder / "resnet20.pth", arrays)
     pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), "uint8")
     Image.fromarray(pixels).save(folder / "photo.png")
-    (folder / "labels.txt").write_text("\n".join(f"kind {number}" for number in range(10)))
+    names = [f"kind {number}" for number in range(10)]
+    (folder / "labels.txt").write_text("\n".join([*names, "", ""]))
     return model, folder, pixels
 
 

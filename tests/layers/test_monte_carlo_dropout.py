@@ -78,9 +78,10 @@ def test_nothing_else_is_in_training_mode(model):
 
 
 def test_copy_of_a_model(model):
-    # A loss and a layer of the user's own, which no configuration holds.
-    outputs = keras.layers.Lambda(lambda x: x * 1.0, name="same")(model.output)
-    model = keras.Model(model.input, outputs)
+    # A loss and a layer of the user's own, which no configuration holds; here and in a model.
+    same = [keras.layers.Lambda(lambda x: x * 1.0, name=name) for name in ("same", "inner")]
+    nested = keras.Sequential([keras.Input((3,)), same[1]], name="nested")
+    model = keras.Model(model.input, nested(same[0](model.output)))
     model.compile("sgd", lambda labels, outputs: keras.ops.sum(outputs, -1))
     copy = with_monte_carlo_dropout(model)
     assert [layer.name for layer in copy.layers] == [layer.name for layer in model.layers]

@@ -5,6 +5,7 @@ import pytest
 from recipes.errors import ConfigError
 from recipes.layers import FusedBatchNormalization
 from recipes.models import build_application, build_model
+from recipes.models._symbolic import without_values
 
 SMALL = {"input_shape": (32, 32, 3), "classes": 5}
 # The functions that prepare the images for each network, by keras.io.
@@ -31,8 +32,7 @@ PREPROCESSING = (keras.layers.Rescaling, keras.layers.Normalization)
 
 def symbolic(application, **keywords):
     """Build a model whose variables have shapes but no values."""
-    with keras.StatelessScope(initialize_variables=False):
-        return build_application(application, **keywords)
+    return without_values(build_application, application, **keywords)
 
 
 def opened(model):

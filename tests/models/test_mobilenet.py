@@ -5,14 +5,14 @@ import pytest
 from recipes.errors import ConfigError
 from recipes.layers import StochasticDepth
 from recipes.models import build_mobilenet, build_mobilenet_v2
+from recipes.models._symbolic import without_values
 
 SMALL = {"input_shape": (64, 64, 3), "classes": 5}
 
 
 def symbolic(build, **keywords):
     """Build a model whose variables have shapes but no values."""
-    with keras.StatelessScope(initialize_variables=False):
-        return build(**keywords)
+    return without_values(build, **keywords)
 
 
 def count(weights):

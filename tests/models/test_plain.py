@@ -1,9 +1,9 @@
-import keras
 import numpy as np
 import pytest
 
 from recipes.errors import ConfigError
 from recipes.models import build_plain, build_resnet
+from recipes.models._symbolic import without_values
 
 # As the residual networks with shortcuts that have no parameters (He et al., section 4.2), which
 # for depths 18 and 34 are torchvision's less the three projections and their normalisations.
@@ -22,8 +22,7 @@ SMALL = {"input_shape": (16, 16, 3), "classes": 5, "mean": [120.0] * 3, "varianc
 
 def symbolic(build, *arguments, **keywords):
     """Build a model whose variables have shapes but no values."""
-    with keras.StatelessScope(initialize_variables=False):
-        return build(*arguments, **keywords)
+    return without_values(build, *arguments, **keywords)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 from recipes.errors import ConfigError
 from recipes.layers import StochasticDepth
 from recipes.models import build_model, build_resnet
+from recipes.models._symbolic import without_values
 
 # Published integers: He et al. and akamaster/pytorch_resnet_cifar10 (depths for CIFAR; B has 1x1
 # projections), torchvision's weight metadata (depths for ImageNet), osmr/imgclsmob ("PreResNet",
@@ -71,9 +72,7 @@ FAST |= {"se_resnet50", "cbam_resnet50", "eca_resnet18"}
 @pytest.mark.parametrize("name", [name if name in FAST else slow(name) for name in COUNTS])
 @pytest.mark.sampled(3, 6)
 def test_parameter_counts(name):
-    # In this scope Keras makes variables without values: shapes are enough to count.
-    with keras.StatelessScope(initialize_variables=False):
-        model = build_model(name)
+    model = without_values(build_model, name)  # shapes are enough to count
     trainable, statistics = COUNTS[name]
     assert count(model.trainable_weights) == trainable
     assert statistics is None or count(model.non_trainable_weights) == statistics
@@ -82,8 +81,7 @@ def test_parameter_counts(name):
 @pytest.mark.parametrize("depth", [20, *map(slow, (32, 44, 56, 110))])
 @pytest.mark.sampled(1, 1)
 def test_parameter_counts_with_projections(depth):
-    with keras.StatelessScope(initialize_variables=False):
-        model = build_resnet(depth, shortcut="B")
+    model = without_values(build_resnet, depth, shortcut="B")
     assert count(model.trainable_weights) == COUNTS_WITH_PROJECTIONS[depth]
 
 
@@ -316,13 +314,11 @@ def test_zero_init_residual_starts_every_block_as_the_shortcut(version, ending):
     ],
 )
 def test_default_names(depth, arguments, name):
-    with keras.StatelessScope(initialize_variables=False):
-        assert build_resnet(depth, **arguments).name == name
+    assert without_values(build_resnet, depth, **arguments).name == name
 
 
 def test_basic_blocks_are_the_same_in_version_1_and_1_5():
-    with keras.StatelessScope(initialize_variables=False):
-        one, other = (build_resnet(18, version=version) for version in ("v1", "v1.5"))
+    one, other = (without_values(build_resnet, 18, version=name) for name in ("v1", "v1.5"))
     configurations = [[layer.get_config() for layer in model.layers] for model in (one, other)]
     assert configurations[0] == configurations[1]
 
@@ -344,8 +340,7 @@ def test_seeds_are_drawn_in_the_order_of_the_layers():
     keras.utils.set_random_seed(7)
     expected = [keras.initializers.HeNormal().seed for _ in range(20)]
     keras.utils.set_random_seed(7)
-    with keras.StatelessScope(initialize_variables=False):
-        model = build_resnet(20)
+    model = without_values(build_resnet, 20)
     kernels = [layer for layer in model.layers if hasattr(layer, "kernel_initializer")]
     assert [layer.kernel_initializer.seed for layer in kernels] == expected
 

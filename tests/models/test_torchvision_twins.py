@@ -9,13 +9,13 @@ import json
 import re
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 
 from recipes.models import build_model, build_resnet, build_vgg
 from recipes.models import resnet as resnet_module
 from recipes.models import vgg as vgg_module
+from recipes.models._symbolic import without_values
 from recipes.weights import assign_torch
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "make_torchvision_references.py"
@@ -118,13 +118,11 @@ def test_outputs_equal_the_twins(script, stored, name):
 )
 def test_tables_name_every_layer_with_weights(build, module, arguments):
     for include_top in (True, False):
-        with keras.StatelessScope(initialize_variables=False):
-            model = build(**arguments, include_top=include_top)
+        model = without_values(build, **arguments, include_top=include_top)
         table = module.torch_layers(model)
         assert list(table) == [layer.name for layer in model.layers if layer.weights]
         assert len(set(map(str, table.values()))) == len(table)
 
 
 def test_networks_without_a_twin_have_an_empty_table():
-    with keras.StatelessScope(initialize_variables=False):
-        assert resnet_module.torch_layers(build_resnet(20, version="v2")) == {}
+    assert resnet_module.torch_layers(without_values(build_resnet, 20, version="v2")) == {}

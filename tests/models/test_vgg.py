@@ -4,6 +4,7 @@ import pytest
 
 from recipes.errors import ConfigError
 from recipes.models import build_vgg
+from recipes.models._symbolic import without_values
 
 # torchvision's weight metadata, and the batch-norm statistics, which it does not count.
 COUNTS = {
@@ -29,8 +30,7 @@ SMALL = {
 
 def symbolic(*arguments, **keywords):
     """Build a model whose variables have shapes but no values: the full ones take 550 MB."""
-    with keras.StatelessScope(initialize_variables=False):
-        return build_vgg(*arguments, **keywords)
+    return without_values(build_vgg, *arguments, **keywords)
 
 
 def count(weights):

@@ -5,6 +5,7 @@ import pytest
 from recipes.errors import ConfigError
 from recipes.layers import StochasticDepth
 from recipes.models import build_wide_resnet
+from recipes.models._symbolic import without_values
 
 # Published integers: osmr/imgclsmob (16-10, 28-10, 40-8), the tables of reproductions of the
 # authors' code (16-4, 22-8, 40-2, 40-4), torchvision's weight metadata (50-2, 101-2).
@@ -28,8 +29,7 @@ def count(weights):
 
 def symbolic(*arguments, **keywords):
     """Build a model whose variables have shapes but no values."""
-    with keras.StatelessScope(initialize_variables=False):
-        return build_wide_resnet(*arguments, **keywords)
+    return without_values(build_wide_resnet, *arguments, **keywords)
 
 
 FAST = {(16, 4), (40, 2), (50, 2)}

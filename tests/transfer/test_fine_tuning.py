@@ -10,8 +10,10 @@ import tensorflow as tf
 
 from callbacks import EarlyStopping, WeightAverage
 from recipes import load_data
+from recipes.catalog import get_recipe
 from recipes.errors import ConfigError
 from recipes.transfer import LayerwiseSGD, advise, fine_tune, transfer_model
+from recipes.transfer.plan import TransferPlan
 
 
 class _Watch(keras.callbacks.Callback):
@@ -158,7 +160,23 @@ def test_advised_stages_that_a_network_has_not(size, planned):
         transfer_model(own, 2), (images, np.arange(1_000) % 2), head_epochs=1, say=lines.append
     )
     assert [layers for _, layers in phases] == [{"logits"}, {"conv", "logits"}]
-    assert any("has no 2 stages to choose from: all of it is tuned" in line for line in lines)
+    said = "has no 2 stages to choose from: all of it is tuned"
+    assert any(said in line for line in lines)
+    recipe = get_recipe("fashion-mini").override({"transfer.weights": "imagenet"})
+    lines.clear()
+    TransferPlan(recipe, 1_000, 2, lines.append).check(transfer_model(own, 2))
+    assert said in lines[-1]
+
+
+def test_a_network_without_a_classifier_is_tuned_as_a_whole(planned, images, labels):
+    inputs = keras.Input((16, 16, 3))
+    maps = keras.layers.Conv2D(3, 1, name="maps")(inputs)
+    pooled = keras.layers.GlobalAveragePooling2D()(maps)
+    model = keras.Model(inputs, keras.layers.Softmax()(pooled))
+    ((_, tuned),) = planned(model, (images, labels), head_epochs=0, tune_epochs=1, say=None)
+    assert tuned == {"maps"}
+    with pytest.raises(ConfigError, match="or head_epochs=0 to tune all of it"):
+        fine_tune(model, (images, labels), head_epochs=1, tune_epochs=1, say=None)
 
 
 def test_two_classes_in_one_output(images):

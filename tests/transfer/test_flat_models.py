@@ -183,10 +183,30 @@ def _by_function():
     return keras.Model(inputs, keras.ops.softmax(keras.layers.Dense(3)(inputs)))
 
 
+class _OwnStep(keras.Model):
+    def train_step(self, data):
+        return {}
+
+
+def _with_a_step_of_its_own():
+    inputs = keras.Input((4,))
+    inner = _OwnStep(inputs, keras.layers.Dense(3, activation="softmax")(inputs))
+    return keras.Sequential([keras.Input((4,)), inner])
+
+
+def _joined(*lasts):
+    inputs = keras.Input((4,))
+    branches = [_classifier(*last)(inputs) for last in lasts]
+    return keras.Model(inputs, keras.layers.Average()(branches))
+
+
 @pytest.mark.parametrize(
     ("build", "expected"),
     [
         (_classifier, True),
+        (_with_a_step_of_its_own, False),
+        (lambda: _joined([keras.layers.Softmax()], [keras.layers.Softmax()]), False),
+        (lambda: _joined([], []), True),
         (lambda: _classifier(Scale(0.125), keras.layers.Reshape((3,))), True),
         (lambda: _classifier(keras.layers.Activation("sigmoid")), False),
         (lambda: _classifier(keras.layers.Softmax(), keras.layers.Flatten()), False),
@@ -210,6 +230,15 @@ def test_outputs_that_do_not_tell_are_one_line():
     model = _classifier(keras.layers.LayerNormalization())
     with pytest.raises(ConfigError, match="ends in LayerNormalization, .* say from_logits"):
         gives_logits(model)
+    with pytest.raises(ConfigError, match="ends in Average, .* say from_logits"):
+        gives_logits(_joined([], [keras.layers.Softmax()]))
+
+    class Mine(keras.Model):
+        def call(self, inputs):
+            return inputs
+
+    with pytest.raises(ConfigError, match="ends in Mine, .* say from_logits"):
+        gives_logits(Mine())
 
 
 def test_a_weights_file_of_the_backbone(small, tmp_path, images):

@@ -215,10 +215,14 @@ def _classifier(*last):
     return keras.Sequential([*layers, keras.layers.Softmax()])
 
 
-def test_a_classifier_that_is_a_convolution_is_the_head():
+@pytest.mark.parametrize(
+    "end", [keras.layers.Reshape((2,)), lambda pixel: keras.ops.squeeze(pixel, (1, 2))]
+)
+def test_a_classifier_that_is_a_convolution_is_the_head(end):
     pooling = keras.layers.GlobalAveragePooling2D(keepdims=True)
     convolution = keras.layers.Conv2D(2, 1, name="classifier")
-    model = _classifier(pooling, convolution, keras.layers.Reshape((2,)))
+    body = _classifier(pooling, convolution)
+    model = keras.Model(body.inputs, end(convolution.output))
     freeze(model, say=None)
     assert {path.split("/")[-2] for path in _trainable(model)} == {"classifier"}
     unfreeze(model, from_layer="features", say=None)
@@ -230,6 +234,11 @@ def test_a_head_without_weights_cannot_train():
     with pytest.raises(ConfigError, match=r"nothing of .* would train: its head \(pool, softmax"):
         freeze(model)
     assert freeze(model, head=True, say=None).parameters == 0
+    backbone = keras.Model(model.inputs, model.get_layer("features").output)
+    assert freeze(backbone, say=None).parameters == 0, "the end of a backbone alone is a map"
+    by_function = keras.Model(model.inputs, keras.ops.mean(backbone.outputs[0], (1, 2)))
+    with pytest.raises(ConfigError, match=r"its head \(no layer\) has no weights"):
+        freeze(by_function)
 
 
 def test_groups_of_other_networks_go_by_size():

@@ -132,6 +132,31 @@ def test_what_cannot_be_probed_is_one_line(arguments, change, message, small, sp
     assert "\n" not in str(caught.value)
 
 
+def test_a_sequential_network_has_features_and_a_head(images):
+    convolution, dense = keras.layers.Conv2D(4, 1), keras.layers.Dense(2)
+    pooling = keras.layers.GlobalAveragePooling2D()
+    model = keras.Sequential([keras.Input((16, 16, 3)), convolution, pooling, dense])
+    features = cached_features(model, images)
+    kernel, bias = convolution.get_weights()
+    expected = images.mean(axis=(1, 2)) @ kernel[0, 0] + bias
+    np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-3)
+    outputs = np.asarray(head_model(model)(features))
+    np.testing.assert_allclose(outputs, model(images), rtol=1e-4, atol=1e-3)
+
+
+def test_functions_in_the_head_are_seen(split):
+    inputs = keras.Input((16, 16, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(inputs))
+    model = keras.Model(inputs, keras.ops.softmax(keras.layers.Dense(3)(pooled)))
+    result = linear_probe(model, *split, strengths=(0.1,), say=None)
+    images, labels = split[1]
+    own = np.asarray(model(images))[np.arange(len(labels)), labels]
+    assert result.validation_nll == pytest.approx(float(-np.log(own).mean()), rel=1e-4)
+    scaled = keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(pooled * 10.0))
+    with pytest.raises(ConfigError, match="needs a linear head: .* has multiply.*, dense"):
+        linear_probe(scaled, *split)
+
+
 @pytest.mark.parametrize("by_layer", [True, False])
 def test_a_head_that_is_no_chain_has_no_copy(by_layer):
     inputs = keras.Input((8, 8, 3))

@@ -13,10 +13,15 @@ def classifier(*last, units=3):
     return keras.Sequential([keras.Input((4,)), layers.Dense(units), *last])
 
 
-def averaged(*last):
+def averaged(*last, average=None, units=3):
     """Two networks, the outputs of which are averaged: its last layer has no activation."""
     inputs = keras.Input((4,))
-    return keras.Model(inputs, layers.Average()([classifier(*last)(inputs) for _ in range(2)]))
+    outputs = [classifier(*last, units=units)(inputs) for _ in range(2)]
+    return keras.Model(inputs, (average or layers.Average())(outputs))
+
+
+def by_function(outputs):
+    return (outputs[0] + outputs[1]) / 2
 
 
 NUMBERS = np.array([0, 1, 2])
@@ -33,6 +38,10 @@ ONE_HOT = np.eye(3)
         (lambda: classifier(units=1), np.array([0, 1, 1]), ("binary", True)),
         (lambda: averaged(layers.Softmax()), NUMBERS, ("sparse", False)),
         (lambda: averaged(), NUMBERS, ("sparse", True)),
+        (lambda: averaged(layers.Activation("sigmoid")), ONE_HOT, ("binary", False)),
+        (lambda: averaged(layers.Activation("sigmoid"), units=1), NUMBERS > 0, ("binary", False)),
+        (lambda: averaged(layers.Softmax(), average=by_function), NUMBERS, ("sparse", False)),
+        (lambda: averaged(average=by_function), NUMBERS, ("sparse", True)),
         (lambda: classifier(layers.BatchNormalization()), ONE_HOT, ("categorical", True)),
     ],
 )
@@ -45,6 +54,12 @@ def test_sigmoids_want_labels_of_their_form():
     model = classifier(layers.Activation("sigmoid"))
     with pytest.raises(DataError, match=r"expected labels of shape \(n, 3\) of 0 and 1"):
         find_objective(model, (np.zeros((3, 4)), NUMBERS))
+
+
+def test_sigmoids_that_the_graph_does_not_tell_are_not_taken_for_logits():
+    model = averaged(layers.Activation("sigmoid"), average=by_function)
+    with pytest.raises(ConfigError, match="cannot tell .* lie between 0 and 1 and do not sum to 1"):
+        find_objective(model, (np.zeros((3, 4)), ONE_HOT))
 
 
 class Scaled(layers.Layer):

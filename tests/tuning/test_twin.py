@@ -171,7 +171,7 @@ def test_regularizers_are_named_and_noise_keeps_its_shape(caplog):
         sequence(layers.Conv2D(4, 1, kernel_regularizer="l2", name="conv"), noise, shape=(9, 9, 1))
     )
     say_left_out(twin, logging.getLogger("keras_recipes.prune"))
-    assert "without 1 regularizers and constraints of layers, 'conv.kernel_reg" in caplog.text
+    assert "without 1 regularizer or constraint, 'conv.kernel_reg" in caplog.text
     dropped = np.asarray(twin.model.layers[-1](np.ones((8, 9, 9, 4), "float32"), training=True))
     # Each map is dropped whole or kept whole.
     assert set(np.unique(dropped.mean(axis=(1, 2)))) == {0.0, 2.0}

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import shutil
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -201,7 +202,7 @@ def test_it_goes_on_where_the_report_is_no_answer(report, network, data, tmp_pat
     assert kept == len(report.candidates)
 
 
-def test_images_of_a_run_are_divided_as_it_divided_them(tiny_source, tmp_path):
+def test_images_of_a_run_are_divided_as_it_divided_them(tiny_source, tmp_path, monkeypatch):
     recipe = Recipe("mine").override({"data.split_seed": 7, "data.validation": 0.3})
     divided = load_data(tiny_source, seed=7, validation=0.3)
     run = Run.create(
@@ -214,7 +215,10 @@ def test_images_of_a_run_are_divided_as_it_divided_them(tiny_source, tmp_path):
     shutil.copytree(tiny_source.removeprefix("idx:"), tmp_path / "again")
     # Elsewhere the same images are another source, which the recipe divides.
     elsewhere = f"idx:{tmp_path / 'again'}"
+    folder = Path(tiny_source.removeprefix("idx:"))
+    monkeypatch.chdir(folder.parent)
     for given, source in (
+        (run.directory, f"idx:{folder.name}"),
         (run.directory, None),
         (run.directory, tiny_source),
         (run.path("model.keras"), tiny_source),
@@ -225,6 +229,12 @@ def test_images_of_a_run_are_divided_as_it_divided_them(tiny_source, tmp_path):
     small = keras.Sequential([keras.Input((14, 14, 3)), keras.layers.Flatten()])
     _, found, _, _ = _resolve(small, tiny_source, tmp_path / "out")
     assert found.image_shape == (14, 14, 3)
+    small.save(run.path("student.keras"))
+    _, found, _, _ = _resolve(run.path("student.keras"), tiny_source, tmp_path / "out")
+    assert found.image_shape == (14, 14, 3)
+    assert found.counts == divided.counts
+    with pytest.raises(RecipesError, match="only functional and built sequential models"):
+        _resolve(keras.Sequential([keras.layers.Dense(3)]), tiny_source, tmp_path / "out")
 
 
 def test_a_folder_of_something_else_is_refused(report, network, hard_network, data, tmp_path):
