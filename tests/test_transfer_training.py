@@ -152,7 +152,7 @@ class _Crash(keras.callbacks.Callback):
 @pytest.mark.parametrize(
     "place",
     [
-        pytest.param((0, 3), id="before the first checkpoint", marks=pytest.mark.slow),
+        pytest.param((0, 3), id="before the first checkpoint", marks=pytest.mark.exhaustive),
         pytest.param((1, 2), id="in the head's phase", marks=pytest.mark.slow),
         pytest.param((2, None), id="between the phases"),
         pytest.param((3, 1), id="in the second phase"),
@@ -197,7 +197,7 @@ def test_a_killed_process_resumes_to_the_same_weights(
     _assert_same_result(resumed, finished[0])
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_patience_does_not_end_the_run_before_the_second_phase(recipe, data, tmp_path):
     settings = {"training.patience": 1, "transfer.head_learning_rate": 1e-9, "training.ema": None}
     run = train(recipe.override(settings), data, tmp_path / "run", progress=False)

@@ -183,6 +183,7 @@ def test_mixed_precision(data, policy):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_under_a_distribution_strategy(data):
     with tf.distribute.MirroredStrategy(["/cpu:0"]).scope():
         model = make(optimizer=keras.optimizers.SGD(0.1))

@@ -80,7 +80,14 @@ def killed(program, monkeypatch):
         pytest.param("shuffled", 1, "1.saved", (2, 0), id="between epochs", marks=SLOW),
         pytest.param("shuffled", 1, "2.writing", (2, 0), id="while writing", marks=SLOW),
         pytest.param("shuffled", 1, "0.train_end", (7, 0), id="after the early stop"),
-        pytest.param("fixed", 1, "0.4", (0, 3), id="the same data each epoch", marks=SLOW),
+        pytest.param(
+            "fixed",
+            1,
+            "0.4",
+            (0, 3),
+            id="the same data each epoch",
+            marks=pytest.mark.exhaustive,
+        ),
     ],
 )
 @pytest.mark.sampled(1)
@@ -119,7 +126,7 @@ def test_a_spoilt_newest_checkpoint_inside_an_epoch(killed, program, whole, tmp_
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
-@pytest.mark.parametrize("steps", ["1", "4"])
+@pytest.mark.parametrize("steps", [pytest.param("1", marks=pytest.mark.exhaustive), "4"])
 def test_processes_that_are_killed_with_signal_nine(steps, tmp_path):
     def run(folder, place):
         result = tmp_path / f"{folder}.json"

@@ -63,13 +63,14 @@ def _run(script, source, folder):
     return [float(line) for line in answer.stdout.split()]
 
 
+@pytest.mark.slow
 def test_two_devices_train_what_one_does(tiny_source, tmp_path):
     """With clipping, which Keras would do on each device apart, averages and a temperature."""
     (distance,) = _run(_ALIKE, tiny_source, tmp_path)
     assert distance < 2e-6
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_batch_normalisation_is_alike_only_where_it_is_synchronized(tiny_source, tmp_path):
     mixed, together, apart = _run(_MORE, tiny_source, tmp_path)
     assert mixed < 2e-6

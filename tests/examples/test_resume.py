@@ -24,7 +24,7 @@ def finish(source, folder):
     return answer.stdout.splitlines()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_killed_inside_an_epoch_it_ends_on_the_same_weights(tiny_source, processes, tmp_path):
     whole = finish(tiny_source, tmp_path / "whole")

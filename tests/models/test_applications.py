@@ -70,7 +70,7 @@ def make_images(size, count=2):
     "application",
     [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in MODULES],
 )
-@pytest.mark.sampled(1, 4)
+@pytest.mark.sampled(1, 2)
 def test_outputs_equal_those_of_keras_on_prepared_images(application):
     size = LARGER.get(application, 32)
     arguments = {"input_shape": (size, size, 3), "classes": 5, "classifier_activation": None}

@@ -80,7 +80,7 @@ KILLED = """
 """
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_killed_twice_and_finished(short_recipe, tiny_source, processes, tmp_path):
     """With SIGKILL in the middle of a trial, and between two; no trial is lost or run twice."""
     out = tmp_path / "killed"
