@@ -6,6 +6,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from recipes.wording import counted
+
 _NAMES = {
     "accuracy": "accuracy",
     "top5_accuracy": "top-5 accuracy",
@@ -63,7 +65,7 @@ def comparison_tables(comparison) -> list:
     return [
         _table(header, rows),
         _remark(
-            f"only the first is right on {mcnemar['only_a']:,} images, only the second on "
+            f"only the first is right on {counted(mcnemar['only_a'], 'image')}, only the second on "
             f"{mcnemar['only_b']:,} of {comparison.images:,}; exact McNemar test: "
             f"p {_p(mcnemar['p_value'], '= ')}"
         ),
