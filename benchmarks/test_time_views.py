@@ -1,9 +1,10 @@
-"""Measure what several views of each image bring to trained classifiers.
+"""Measure what several views of each image, or several networks, bring to trained classifiers.
 
     python benchmarks/test_time_views.py runs/seeds/fashion-strong/seed*
 
 The views are chosen by their mean accuracy on the validation images of all runs; only those, and
-the image alone, are then measured on the test images.
+the image alone, are then measured on the test images. Last come all networks as one, by the mean of
+their probabilities.
 """
 
 import argparse
@@ -43,6 +44,7 @@ def main():
         "chosen": chosen,
         "test": test,
         "gain": gains,
+        "together": {split: _together(classifiers, split) for split in ("validation", "test")},
     }
     if options.json:
         print(json.dumps(result, indent=2))
@@ -51,6 +53,8 @@ def main():
         for views, accuracies in table.items():
             print(f"{split:<12}{views:<18}{_text(accuracies)}")
     print(f"{'test':<12}{'gain, in points':<18}{_text(gains)}")
+    for split, accuracy in result["together"].items():
+        print(f"{split:<12}{'all networks':<18}{100 * accuracy:.2f}")
 
 
 class _Classifier:
@@ -67,6 +71,12 @@ class _Classifier:
 
         model = self.model if views == _ALONE else TestTimeAugment(self.model, views)
         return evaluate(model, self.data, split=split, bootstrap=0).accuracy.value
+
+
+def _together(classifiers, split):
+    """Return the accuracy of the networks as one."""
+    models = [classifier.model for classifier in classifiers]
+    return evaluate(models, classifiers[0].data, split=split, bootstrap=0).accuracy.value
 
 
 def _text(shares):

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from recipes.checks import whole_number
 from recipes.config import Recipe
 from recipes.errors import ConfigError, DivergedError
 from recipes.files import write_json
@@ -140,8 +141,7 @@ def ablate(
 
     say = say or say_to_stderr
     recipe = resolve_recipe(recipe)
-    if not isinstance(seeds, int) or seeds < 1:
-        raise ConfigError(f"seeds must be an integer of at least 1, received: {seeds!r}")
+    seeds = whole_number("seeds", seeds, 1)
     chosen = variants(recipe, modes)
     refuse_among_images(out, data)
     data = load_recipe_data(recipe, data)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from callbacks._arguments import whole
 from callbacks._layers import sublayers, walk
 from callbacks._optimizers import inner_optimizer, settings
+from recipes.checks import whole_number
 from recipes.diagnosis import data_checks, model_checks, output_checks
 from recipes.diagnosis.activations import GradientStatistics, LayerStatistics, Observer
 from recipes.diagnosis.batches import joined, read_batches
@@ -139,11 +139,8 @@ def preflight(
         The first two steps of Karpathy, "A recipe for training neural networks", 2019; He et al.,
         "Delving deep into rectifiers", 2015, section 2.2, for the activations by layer.
     """
-    try:
-        batches, steps = whole("batches", batches, 1), whole("steps", steps, 0)
-        images = whole("images", images, 2)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
+    batches, steps = whole_number("batches", batches, 1), whole_number("steps", steps, 0)
+    images = whole_number("images", images, 2)
     if not getattr(model, "compiled", False) or model.optimizer is None:
         raise ConfigError("preflight needs a compiled model: call model.compile() first")
     given = read_batches(data, batches, batch_size)

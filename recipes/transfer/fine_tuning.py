@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from callbacks.gradual_unfreezing import GradualUnfreezing
 from callbacks.schedules import WarmupDecay
+from recipes.checks import whole_number
 from recipes.errors import ConfigError
 from recipes.models.outputs import ending, gives_logits
 from recipes.transfer.advice import advise, unfrozen_by
@@ -104,7 +105,8 @@ def fine_tune(
     """
     say = say or (lambda line: None)
     _check(optimizer, batch_norm, head_learning_rate, learning_rate)
-    _check_numbers(warmup, weight_decay, batch_size)
+    _check_shares(warmup, weight_decay)
+    batch_size = whole_number("batch_size", batch_size, 1)
     source = _Source(data, validation_data, batch_size)
     source.check_classes(model)
     if loss is None:
@@ -184,13 +186,11 @@ def _check(optimizer, batch_norm, *rates):
             raise ConfigError(f"learning rates must be positive, received: {rate!r}")
 
 
-def _check_numbers(warmup, weight_decay, batch_size):
+def _check_shares(warmup, weight_decay):
     for name, value, limit in (("warmup", warmup, 1), ("weight_decay", weight_decay, np.inf)):
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if not is_number or not 0 <= value < limit:
             raise ConfigError(f"{name} must be 0 or more and below {limit}, received: {value!r}")
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise ConfigError(f"batch_size must be a positive integer, received: {batch_size!r}")
 
 
 def _plan(source, model, head_epochs, tune_epochs, what, say):
@@ -208,9 +208,8 @@ def _plan(source, model, head_epochs, tune_epochs, what, say):
     usual = _EPOCHS[strategy]
     head_epochs = usual[0] if head_epochs is None else head_epochs
     tune_epochs = usual[1] if tune_epochs is None else tune_epochs
-    for name, value in (("head_epochs", head_epochs), ("tune_epochs", tune_epochs)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise ConfigError(f"{name} must be a whole number of 0 or more, received: {value!r}")
+    head_epochs = whole_number("head_epochs", head_epochs, 0)
+    tune_epochs = whole_number("tune_epochs", tune_epochs, 0)
     if not head_epochs + tune_epochs:
         raise ConfigError("head_epochs and tune_epochs are both 0: nothing to train")
     if by_advice and not given and advice and tune_epochs:

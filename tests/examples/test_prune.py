@@ -1,14 +1,12 @@
 """The example of pruning runs on a small finished run, and its zeros are in the files."""
 
 import re
-import types
 from unittest import mock
 
 import keras
 import numpy as np
 import pytest
 
-from recipes import Recipe, RecipesError, load_data
 from recipes.data.image_data import Split
 
 pytest.importorskip("tensorflow_model_optimization")
@@ -45,27 +43,12 @@ def test_layers_are_measured_on_images_of_all_classes(program):
     np.testing.assert_array_equal(whole, labels)
 
 
-def test_fewer_images_than_a_batch_are_a_batch(program, tmp_path, monkeypatch):
-    images = np.zeros((10, 8, 8, 1), np.uint8)
-    data = load_data({"train": (images, np.arange(10) % 2), "validation": (images[:2], [0, 1])})
-    run = types.SimpleNamespace(
-        load_data=lambda: data, path=tmp_path.joinpath, recipe=Recipe("mine")
-    )
-    assert run.recipe.training.batch_size > 10
-    received = {}
-
-    def train(model, batches, **arguments):
-        received.update(arguments, batches=batches)
-        raise RecipesError("seen")
-
-    monkeypatch.setattr(program, "prune", train)
+def test_fewer_images_than_a_batch_are_a_batch(program, trained_on_ten, monkeypatch):
     for name in ("keras", "sensitivity", "allocate"):
         monkeypatch.setattr(program, name, mock.MagicMock())
-    options = types.SimpleNamespace(overall=0.8, epochs=1, steps=None)
-    with pytest.raises(RecipesError, match="seen"):
-        program.work(run, tmp_path, options)
-    assert received["steps_per_epoch"] == 1
-    assert len(next(iter(received["batches"]))[0]) == 10
+    given = trained_on_ten(program, "prune", overall=0.8)
+    assert given["steps_per_epoch"] == 1
+    assert len(next(iter(given["batches"]))[0]) == 10
 
 
 def test_mistakes_are_one_line(program, tmp_path, capsys):

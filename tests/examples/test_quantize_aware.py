@@ -1,11 +1,7 @@
 """The example of quantization-aware training, on a tiny finished run."""
 
-import types
-
-import numpy as np
 import pytest
 
-from recipes import Recipe, RecipesError, load_data
 from recipes.evaluation.classifier import LiteRTClassifier
 
 pytest.importorskip("tensorflow_model_optimization")
@@ -24,26 +20,11 @@ def test_it_trains_and_compares(program, tiny_run, tmp_path, capsys):
     assert names == ("Trouser", "Bag", "Ankle boot")
 
 
-def test_fewer_images_than_a_batch_are_a_batch(program, tmp_path, monkeypatch):
-    images = np.zeros((10, 8, 8, 1), np.uint8)
-    data = load_data({"train": (images, np.arange(10) % 2), "validation": (images[:2], [0, 1])})
-    run = types.SimpleNamespace(
-        load_data=lambda: data, path=tmp_path.joinpath, recipe=Recipe("mine")
-    )
-    assert run.recipe.training.batch_size > 10
-    received = {}
-
-    def train(model, batches, **arguments):
-        received.update(arguments, batches=batches)
-        raise RecipesError("seen")
-
-    monkeypatch.setattr(program, "quantize_aware", train)
+def test_fewer_images_than_a_batch_are_a_batch(program, trained_on_ten, monkeypatch):
     monkeypatch.setattr(program, "load_keras_model", lambda path: None)
-    options = types.SimpleNamespace(epochs=1, steps=None, preserve=None)
-    with pytest.raises(RecipesError, match="seen"):
-        program.work(run, tmp_path, options)
-    assert received["steps_per_epoch"] == 1
-    assert len(next(iter(received["batches"]))[0]) == 10
+    given = trained_on_ten(program, "quantize_aware", preserve=None)
+    assert given["steps_per_epoch"] == 1
+    assert len(next(iter(given["batches"]))[0]) == 10
 
 
 def test_mistakes_are_one_line(program, tmp_path, capsys):

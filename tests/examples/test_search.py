@@ -1,23 +1,12 @@
 """The example of searching compares a grid with random draws, and leaves a recipe."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 
 from recipes import RecipesError
 
 pytest.importorskip("keras_tuner")
-PROGRAM = Path(__file__).parents[2] / "examples" / "search.py"
-
-
-@pytest.fixture(scope="module")
-def program():
-    spec = importlib.util.spec_from_file_location("search_example", PROGRAM)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.slow
